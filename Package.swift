@@ -1,0 +1,50 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Kernels and the harness are built optimised in every configuration: `swift run` and `swift test` build debug, where
+// unoptimised SIMD code is about a hundred times slower. `-num-threads` is what lets `-wmo` link in debug.
+let optimised: [SwiftSetting] = [.unsafeFlags(["-O", "-wmo", "-num-threads", "2"])]
+
+// Lets a type of ours lend a `MutableSpan` (see Tensor.mutableSpan).
+let lifetimes: [SwiftSetting] = [.enableExperimentalFeature("Lifetimes")]
+
+// One module an instruction set: the same generic source, instantiated under that set's code generation flag. The flags
+// are hard errors on other architectures, where only the baseline module exists.
+#if arch(x86_64)
+    let instructionSets: [Target] = [
+        .target(
+            name: "MicroKernelsAVX2", dependencies: ["MicroKernels", "CPlatform"],
+            swiftSettings: optimised + [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]),
+        .target(
+            name: "MicroKernelsAVX512", dependencies: ["MicroKernels", "CPlatform"],
+            swiftSettings: optimised + [.unsafeFlags(["-Xcc", "-march=x86-64-v4"])]),
+    ]
+    let instructionSetModules: [Target.Dependency] = ["MicroKernelsAVX2", "MicroKernelsAVX512"]
+#else
+    let instructionSets: [Target] = []
+    let instructionSetModules: [Target.Dependency] = []
+#endif
+
+let package = Package(
+    name: "MoEKernel",
+    products: [
+        .library(name: "MoEKernel", targets: ["MoEKernel"]),
+        .executable(name: "moe-bench", targets: ["moe-bench"]),
+    ],
+    targets: [
+        .target(name: "CPlatform"),
+        .target(name: "CMoECUDA", linkerSettings: [.linkedLibrary("dl", .when(platforms: [.linux]))]),
+        .target(name: "MicroKernels", dependencies: ["CPlatform"], swiftSettings: optimised),
+        .target(
+            name: "MoEKernel", dependencies: ["MicroKernels", "CPlatform", "CMoECUDA"] + instructionSetModules,
+            swiftSettings: optimised + lifetimes),
+        .target(name: "MoEBench", dependencies: ["MoEKernel"], swiftSettings: optimised + lifetimes),
+        .executableTarget(name: "moe-bench", dependencies: ["MoEBench", "MoEKernel"], swiftSettings: optimised),
+        .testTarget(
+            name: "MoEKernelTests", dependencies: ["MoEKernel", "MicroKernels", "CPlatform"],
+            resources: [.copy("Fixtures")], swiftSettings: optimised + lifetimes),
+        .testTarget(
+            name: "MoEBenchTests", dependencies: ["MoEBench", "MoEKernel"], swiftSettings: optimised + lifetimes),
+    ] + instructionSets,
+    cLanguageStandard: .gnu17
+)

@@ -1,0 +1,275 @@
+#define _GNU_SOURCE
+#include "CPlatform.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#if defined(__x86_64__)
+
+// Which register files the operating system saves (XCR0); only meaningful where OSXSAVE is set.
+static uint64_t saved_registers(void) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+cp_features cp_detect_features(void) {
+    cp_features found = {0};
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return found;
+    const unsigned fma = 1u << 12, movbe = 1u << 22, osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29;
+    const unsigned leaf1 = fma | movbe | osxsave | avx | f16c;
+    if ((c & leaf1) != leaf1) return found;
+    const uint64_t ymm = 0x6, zmm = 0xe6;
+    const uint64_t saved = saved_registers();
+    if ((saved & ymm) != ymm) return found;
+
+    unsigned a7, b7, c7, d7;
+    if (!__get_cpuid_count(7, 0, &a7, &b7, &c7, &d7)) return found;
+    unsigned ax, bx, cx, dx;
+    const bool lzcnt = __get_cpuid(0x80000001, &ax, &bx, &cx, &dx) && (cx & (1u << 5));
+    const unsigned bmi1 = 1u << 3, avx2 = 1u << 5, bmi2 = 1u << 8;
+    found.avx2 = lzcnt && (b7 & (bmi1 | avx2 | bmi2)) == (bmi1 | avx2 | bmi2);
+
+    const unsigned f = 1u << 16, dq = 1u << 17, cd = 1u << 28, bw = 1u << 30, vl = 1u << 31;
+    const unsigned v4 = f | dq | cd | bw | vl;
+    found.avx512 = found.avx2 && (b7 & v4) == v4 && (saved & zmm) == zmm;
+    found.avx512_vnni = found.avx512 && (c7 & (1u << 11));
+    unsigned a71, b71, c71, d71;
+    if (a7 >= 1 && __get_cpuid_count(7, 1, &a71, &b71, &c71, &d71)) {
+        found.avx_vnni = found.avx2 && (a71 & (1u << 4));
+        found.avx512_bf16 = found.avx512 && (a71 & (1u << 5));
+    }
+    return found;
+}
+
+void cp_processor_name(char *name, size_t capacity) {
+    char text[49] = {0};
+    unsigned a, b, c, d;
+    if (capacity == 0) return;
+    name[0] = 0;
+    if (!__get_cpuid(0x80000000, &a, &b, &c, &d) || a < 0x80000004) return;
+    for (unsigned leaf = 0; leaf < 3; leaf++) {
+        __get_cpuid(0x80000002 + leaf, &a, &b, &c, &d);
+        const unsigned part[4] = {a, b, c, d};
+        memcpy(text + 16 * leaf, part, sizeof part);
+    }
+    const char *start = text;
+    while (*start == ' ') start++;
+    snprintf(name, capacity, "%s", start);
+}
+
+#else
+
+cp_features cp_detect_features(void) {
+    cp_features found = {0};
+#if defined(__aarch64__)
+    found.neon = true;
+#endif
+    return found;
+}
+
+void cp_processor_name(char *name, size_t capacity) {
+    if (capacity == 0) return;
+    name[0] = 0;
+#if defined(__APPLE__)
+    sysctlbyname("machdep.cpu.brand_string", name, &capacity, NULL, 0);
+#else
+    snprintf(name, capacity, "arm64");
+#endif
+}
+
+#endif
+
+size_t cp_cache_bytes(int level) {
+#if defined(__linux__)
+    const int names[] = {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE};
+    if (level < 1 || level > 3) return 0;
+    const long bytes = sysconf(names[level - 1]);
+    return bytes > 0 ? (size_t)bytes : 0;
+#elif defined(__APPLE__)
+    const char *names[] = {"hw.l1dcachesize", "hw.l2cachesize", "hw.l3cachesize"};
+    if (level < 1 || level > 3) return 0;
+    size_t bytes = 0, size = sizeof bytes;
+    return sysctlbyname(names[level - 1], &bytes, &size, NULL, 0) == 0 ? bytes : 0;
+#else
+    return 0;
+#endif
+}
+
+int cp_available_processors(void) {
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}
+
+size_t cp_physical_memory(void) {
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
+}
+
+size_t cp_resident_peak(void) {
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
+#if defined(__APPLE__)
+    return (size_t)usage.ru_maxrss;
+#else
+    return (size_t)usage.ru_maxrss * 1024;
+#endif
+}
+
+size_t cp_resident_now(void) {
+#if defined(__linux__)
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file) return 0;
+    unsigned long total = 0, resident = 0;
+    const int read = fscanf(file, "%lu %lu", &total, &resident);
+    fclose(file);
+    return read == 2 ? (size_t)resident * (size_t)sysconf(_SC_PAGESIZE) : 0;
+#else
+    return 0;
+#endif
+}
+
+// Above this size a region is aligned to huge pages, which spare the streaming kernels most of their address translation.
+static const size_t huge_page = (size_t)2 << 20;
+
+static size_t rounded(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+void *cp_map(size_t bytes) {
+    if (bytes == 0 || bytes > (SIZE_MAX >> 2)) return NULL;
+    const bool huge = bytes >= huge_page;
+    const size_t unit = huge ? huge_page : (size_t)sysconf(_SC_PAGESIZE);
+    const size_t wanted = rounded(bytes, unit);
+    const size_t slack = huge ? huge_page : 0;
+    char *base = mmap(NULL, wanted + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) return NULL;
+    if (!huge) return base;
+    // Give back what lies before and after the aligned part.
+    char *aligned = (char *)rounded((size_t)base, huge_page);
+    if (aligned > base) munmap(base, (size_t)(aligned - base));
+    char *end = base + wanted + slack;
+    if (end > aligned + wanted) munmap(aligned + wanted, (size_t)(end - (aligned + wanted)));
+#if defined(MADV_HUGEPAGE)
+    madvise(aligned, wanted, MADV_HUGEPAGE);
+#endif
+    return aligned;
+}
+
+void cp_unmap(void *pointer, size_t bytes) {
+    if (!pointer) return;
+    const size_t unit = bytes >= huge_page ? huge_page : (size_t)sysconf(_SC_PAGESIZE);
+    munmap(pointer, rounded(bytes, unit));
+}
+
+uint64_t cp_nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+typedef struct {
+    pthread_t handle;
+    void (*body)(void *);
+    void *argument;
+    char name[16];
+} thread_record;
+
+static void *thread_main(void *raw) {
+    thread_record *record = raw;
+#if defined(__linux__)
+    pthread_setname_np(pthread_self(), record->name);
+#elif defined(__APPLE__)
+    pthread_setname_np(record->name);
+#endif
+    record->body(record->argument);
+    return NULL;
+}
+
+int cp_thread_start(void **thread, const char *name, void (*body)(void *), void *argument) {
+    thread_record *record = calloc(1, sizeof *record);
+    if (!record) return 12;  // ENOMEM
+    record->body = body;
+    record->argument = argument;
+    snprintf(record->name, sizeof record->name, "%s", name);
+    const int failure = pthread_create(&record->handle, NULL, thread_main, record);
+    if (failure) {
+        free(record);
+        return failure;
+    }
+    *thread = record;
+    return 0;
+}
+
+void cp_thread_join(void *thread) {
+    thread_record *record = thread;
+    pthread_join(record->handle, NULL);
+    free(record);
+}
+
+struct cp_gate {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    uint32_t word;
+    uint32_t sleepers;
+};
+
+cp_gate *cp_gate_create(void) {
+    cp_gate *gate = NULL;
+    // A cache line of its own: every spinning worker reads the word.
+    if (posix_memalign((void **)&gate, 128, rounded(sizeof *gate, 128)) != 0) return NULL;
+    pthread_mutex_init(&gate->mutex, NULL);
+    pthread_cond_init(&gate->changed, NULL);
+    gate->word = 0;
+    gate->sleepers = 0;
+    return gate;
+}
+
+void cp_gate_destroy(cp_gate *gate) {
+    pthread_cond_destroy(&gate->changed);
+    pthread_mutex_destroy(&gate->mutex);
+    free(gate);
+}
+
+uint32_t cp_gate_load(const cp_gate *gate) { return __atomic_load_n(&gate->word, __ATOMIC_ACQUIRE); }
+
+void cp_gate_store(cp_gate *gate, uint32_t value) {
+    // Sequentially consistent on both sides: either the storer sees the sleeper, or the sleeper sees the store. So the
+    // common case, everybody spinning, costs no lock.
+    __atomic_store_n(&gate->word, value, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&gate->sleepers, __ATOMIC_SEQ_CST) == 0) return;
+    pthread_mutex_lock(&gate->mutex);
+    pthread_cond_broadcast(&gate->changed);
+    pthread_mutex_unlock(&gate->mutex);
+}
+
+uint32_t cp_gate_wait(cp_gate *gate, uint32_t seen) {
+    pthread_mutex_lock(&gate->mutex);
+    __atomic_fetch_add(&gate->sleepers, 1, __ATOMIC_SEQ_CST);
+    uint32_t now;
+    while ((now = __atomic_load_n(&gate->word, __ATOMIC_SEQ_CST)) == seen) {
+        pthread_cond_wait(&gate->changed, &gate->mutex);
+    }
+    __atomic_fetch_sub(&gate->sleepers, 1, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&gate->mutex);
+    return now;
+}

@@ -1,0 +1,78 @@
+/// Weights computed from a seed: element (row, column) of a tensor is a hash of the seed, the tensor's name and the position,
+/// so any row can be made at any time, by any thread, and nothing is stored.
+struct RandomWeights: WeightSource {
+    let configuration: MoEConfiguration
+    let seed: UInt64
+
+    init(_ configuration: MoEConfiguration, seed: UInt64) {
+        self.configuration = configuration
+        self.seed = seed
+    }
+
+    func elementType(of name: WeightName) -> ElementType { configuration.weightType ?? .float32 }
+
+    func read(_ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(MoEError) {
+        let columns = configuration.shape(of: name).columns
+        let type = elementType(of: name)
+        // Uniform on [-a, a) has variance a²/3; fan-in is the row length (biases are made as small as one weight).
+        let fanIn: Int
+        if case .expertBias(_, let projection) = name {
+            fanIn = projection == .down ? configuration.expertHidden : configuration.hidden
+        } else {
+            fanIn = columns
+        }
+        let scale = (3 / Float(fanIn)).squareRoot() * 0x1p-31
+        for (index, row) in rows.enumerated() {
+            let key = Self.mix(seed ^ Self.mix(Self.tag(name)) &+ UInt64(row))
+            switch type {
+            case .float32:
+                let out = destination.baseAddress!.assumingMemoryBound(to: Float.self) + index * columns
+                for column in 0..<columns { out[column] = Self.value(key, column) * scale }
+            case .bfloat16:
+                let out = destination.baseAddress!.assumingMemoryBound(to: UInt16.self) + index * columns
+                for column in 0..<columns { out[column] = BFloat16(Self.value(key, column) * scale).bitPattern }
+            case .float16:
+                let out = destination.baseAddress!.assumingMemoryBound(to: UInt16.self) + index * columns
+                for column in 0..<columns { out[column] = Half.bits(Self.value(key, column) * scale) }
+            }
+        }
+    }
+
+    /// A 32-bit finaliser over the column, keyed by row: cheap enough to vectorise, and its low bits are as good as its high.
+    /// Constants: Wellons, "Prospecting for Hash Functions", 2018.
+    @inline(__always)
+    private static func value(_ key: UInt64, _ column: Int) -> Float {
+        var hash = UInt32(truncatingIfNeeded: column) &* 0x9e37_79b9 &+ UInt32(truncatingIfNeeded: key)
+        hash ^= hash >> 16
+        hash = hash &* 0x7feb_352d
+        hash ^= hash >> 15 ^ UInt32(truncatingIfNeeded: key >> 32)
+        hash = hash &* 0x846c_a68b
+        hash ^= hash >> 16
+        return Float(Int32(bitPattern: hash))
+    }
+
+    /// SplitMix64's finaliser. Source: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014.
+    private static func mix(_ value: UInt64) -> UInt64 {
+        var z = value &+ 0x9e37_79b9_7f4a_7c15
+        z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
+        return z ^ z >> 31
+    }
+
+    private static func tag(_ name: WeightName) -> UInt64 {
+        func code(_ projection: Projection) -> UInt64 {
+            switch projection {
+            case .gate: 1
+            case .up: 2
+            case .down: 3
+            }
+        }
+        return switch name {
+        case .router: 1 << 56
+        case .expert(let index, let projection): 2 << 56 | UInt64(index) << 8 | code(projection)
+        case .expertBias(let index, let projection): 3 << 56 | UInt64(index) << 8 | code(projection)
+        case .shared(let projection): 4 << 56 | code(projection)
+        case .sharedGate: 5 << 56
+        }
+    }
+}
