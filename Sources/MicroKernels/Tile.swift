@@ -50,7 +50,7 @@ public enum Resident: WeightTraffic {
 /// broadcasts and `vectors` loads a step.
 public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, let rows: Int, let vectors: Int> {
     /// How far ahead of its use a streamed weight is asked for: about the memory's latency times a core's bandwidth.
-    @_alwaysEmitIntoClient @inline(__always) static var prefetchBytes: Int { 2048 }
+    @_alwaysEmitIntoClient @inline(__always) static var prefetchBytes: Int { 1024 }
 
     @_alwaysEmitIntoClient @inline(__always)
     public static func run(_ operands: TileOperands) {

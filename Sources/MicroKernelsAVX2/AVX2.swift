@@ -33,7 +33,7 @@ enum AVX2: InstructionSet {
     // Two multiply-adds start each cycle and take four to finish: eight sums or more must be in flight.
     @inline(__always) static func panelsTogether(rows: Int) -> Int {
         switch rows {
-        case 1: 4
+        case 1: 2
         case 2: 3
         case 3: 2
         default: 1
@@ -47,7 +47,7 @@ enum AVX2: InstructionSet {
         _: Row.Type, _: Traffic.Type, _ rows: Int, _ panels: Int, _ operands: TileOperands
     ) {
         switch (rows, panels) {
-        case (1, 4): Tile<AVX2, Row, Traffic, 1, 8>.run(operands)
+        case (1, 2): Tile<AVX2, Row, Traffic, 1, 4>.run(operands)
         case (2, 3): Tile<AVX2, Row, Traffic, 2, 6>.run(operands)
         case (3, 2): Tile<AVX2, Row, Traffic, 3, 4>.run(operands)
         case (1, _): Tile<AVX2, Row, Traffic, 1, 2>.run(operands)
