@@ -6,15 +6,15 @@
     import Darwin
 #endif
 
-/// A file that appears whole or not at all: written beside its destination, flushed to the disk, then renamed over it. Until
-/// then a file already there is untouched; after a failure nothing is left behind.
+/// A file that appears whole or not at all: written beside its destination, flushed to the disk, then renamed over it.
+/// Until then a file already there is untouched; after a failure nothing is left behind.
 struct AtomicFile: ~Copyable {
     private let destination: String
     private let temporary: String
     private var descriptor: Int32
 
-    /// - Throws: ``MoEError/system(file:operation:reason:)`` where no file can be made there or something other than a regular
-    ///   file (a folder, a device) stands in its place.
+    /// - Throws: ``MoEError/system(file:operation:reason:)`` where no file can be made there or something other than a
+    ///   regular file (a folder, a device) stands in its place.
     init(_ path: String) throws(MoEError) {
         guard !path.isEmpty, !path.utf8.contains(0) else {
             throw .system(file: quoted(path), operation: "create", reason: "not a path")
@@ -24,7 +24,8 @@ struct AtomicFile: ~Copyable {
         var target = path
         if stat(path, &status) == 0 {
             guard status.st_mode & S_IFMT == S_IFREG else {
-                throw .system(file: clipped(path), operation: "create", reason: "is there already and not a regular file")
+                throw .system(
+                    file: clipped(path), operation: "create", reason: "is there already and not a regular file")
             }
             guard let resolved = realpath(path, nil) else { throw systemFailure(path, "realpath") }
             target = String(cString: resolved)
@@ -73,8 +74,8 @@ struct AtomicFile: ~Copyable {
         syncFolder()
     }
 
-    /// Makes the rename itself last through a power cut. The file is whole either way, so a file system that cannot is no
-    /// failure.
+    /// Makes the rename itself last through a power cut. The file is whole either way, so a file system that cannot is
+    /// no failure.
     private func syncFolder() {
         let folder = destination.lastIndex(of: "/").map { String(destination[...$0]) } ?? "."
         let descriptor = open(folder, O_RDONLY | O_CLOEXEC)

@@ -32,13 +32,15 @@ struct CheckpointConfig: Sendable {
                 continue
             case let other?:
                 throw .checkpoint(
-                    file: path, tensor: nil, problem: "key \"\(prefix)model_type\" is \(other.shown); expected a string")
+                    file: path, tensor: nil, problem: "key \"\(prefix)model_type\" is \(other.shown); expected a string"
+                )
             }
         }
         throw .checkpoint(
             file: path, tensor: nil,
             problem: (found.isEmpty
-                ? "key \"model_type\" is missing" : "model_type \(found.map(quoted).joined(separator: " with ")) is not supported")
+                ? "key \"model_type\" is missing"
+                : "model_type \(found.map(quoted).joined(separator: " with ")) is not supported")
                 + "; expected one of \(known.joined(separator: ", "))")
     }
 

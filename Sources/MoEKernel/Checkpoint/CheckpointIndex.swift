@@ -10,7 +10,8 @@ struct CheckpointIndex: Sendable {
     let shards: [String]
     private let folder: String
 
-    /// - Throws: ``MoEError/checkpoint(file:tensor:problem:)`` where the index is malformed or names a file outside the folder.
+    /// - Throws: ``MoEError/checkpoint(file:tensor:problem:)`` where the index is malformed or names a file outside the
+    ///   folder.
     init(at path: String, folder: String) throws(MoEError) {
         var reader = JSONReader(
             try InputFile(path).contents(limit: Self.maximumByteCount), file: path, subject: "index")
@@ -31,7 +32,8 @@ struct CheckpointIndex: Sendable {
         guard let map, !map.isEmpty else {
             throw .checkpoint(
                 file: path, tensor: nil,
-                problem: "weight_map \(map == nil ? "is missing" : "is empty"); expected an object from tensor to shard")
+                problem: "weight_map \(map == nil ? "is missing" : "is empty"); expected an object from tensor to shard"
+            )
         }
         (self.path, self.folder, self.shards, shardOfTensor) = (path, folder, shards, map)
     }
@@ -46,7 +48,8 @@ struct CheckpointIndex: Sendable {
         while let tensor = try reader.nextKey() {
             guard try reader.peek() == .string else {
                 throw .checkpoint(
-                    file: file, tensor: clipped(tensor), problem: "its weight_map entry has to be a string, a file's name")
+                    file: file, tensor: clipped(tensor),
+                    problem: "its weight_map entry has to be a string, a file's name")
             }
             let shard = try reader.readString()
             let position: Int
@@ -79,11 +82,12 @@ struct CheckpointIndex: Sendable {
             }
         guard let problem else { return }
         throw .checkpoint(
-            file: file, tensor: clipped(tensor), problem: "its shard's name, \(quoted(shard)), \(problem); expected a file in the folder")
+            file: file, tensor: clipped(tensor),
+            problem: "its shard's name, \(quoted(shard)), \(problem); expected a file in the folder")
     }
 
-    /// Opens a shard, following links, and checks it against the index: it has to hold what the index says, and nothing that the
-    /// index puts elsewhere.
+    /// Opens a shard, following links, and checks it against the index: it has to hold what the index says, and nothing
+    /// that the index puts elsewhere.
     func open(_ shard: Int) throws(MoEError) -> SafetensorsFile {
         let file = try SafetensorsFile(at: "\(folder)/\(shards[shard])")
         for tensor in file.tensors {

@@ -1,5 +1,5 @@
-/// The tensors of a checkpoint folder, in one file or in several with an index. Shards are opened when something in them is
-/// wanted.
+/// The tensors of a checkpoint folder, in one file or in several with an index. Shards are opened when something in
+/// them is wanted.
 enum CheckpointTensors: Sendable {
     case single(SafetensorsFile)
     case sharded(CheckpointIndex)

@@ -62,13 +62,15 @@ final class InputFile: Sendable {
             if got == 0 {
                 throw .checkpoint(
                     file: path, tensor: tensor.map(clipped),
-                    problem: "data cut short: the file ends at byte \(offset + done), \(buffer.count - done) bytes early")
+                    problem:
+                        "data cut short: the file ends at byte \(offset + done), \(buffer.count - done) bytes early")
             }
             done += got
         }
     }
 
-    /// A part of the file in memory. The range has been checked against ``byteCount``, so no more is allocated than there is.
+    /// A part of the file in memory. The range has been checked against ``byteCount``, so no more is allocated than
+    /// there is.
     func bytes(_ range: Range<Int>) throws(MoEError) -> [UInt8] {
         try checkMemory(range.count, "reading \(path)")
         var bytes = [UInt8](repeating: 0, count: range.count)

@@ -1,7 +1,7 @@
 /// Reads one JSON document from memory, a token at a time, and strictly: what RFC 8259 leaves open is refused.
 ///
-/// A safetensors header may be 100 MB and lie, so nothing is built that the caller did not ask for: the caller states what
-/// it expects next and gets that or an error with the byte's position.
+/// A safetensors header may be 100 MB and lie, so nothing is built that the caller did not ask for: the caller states
+/// what it expects next and gets that or an error with the byte's position.
 struct JSONReader {
     /// Arrays and objects may be nested this deep.
     static let maximumDepth = 64
@@ -27,7 +27,8 @@ struct JSONReader {
     /// The error for something wrong at a position.
     func failure(_ problem: String, at position: Int? = nil) -> MoEError {
         .checkpoint(
-            file: file, tensor: nil, problem: "\(subject) is not the JSON it should be: byte \(position ?? offset): \(problem)")
+            file: file, tensor: nil,
+            problem: "\(subject) is not the JSON it should be: byte \(position ?? offset): \(problem)")
     }
 
     /// The error for a key that its object already has.
@@ -39,7 +40,7 @@ struct JSONReader {
     mutating func beginArray() throws(MoEError) { try begin(UInt8(ascii: "["), "an array") }
 
     /// The key of the next member, its colon consumed; nil, the object closed, after the last. Keys may repeat: whoever
-    /// collects them notices.
+    /// collects them notices. Two spellings of the same characters (é in one piece or two) count as the same key.
     mutating func nextKey() throws(MoEError) -> String? {
         guard try nextMember(closing: UInt8(ascii: "}")) else { return nil }
         guard current == UInt8(ascii: "\"") else { throw unexpected("a key in quotes") }
@@ -234,8 +235,8 @@ struct JSONReader {
         return failure("found \(found) where \(expectation) should be")
     }
 
-    /// Inside a string, at a byte that is not plain ASCII: one well-formed UTF-8 sequence, or an error. The ranges are those
-    /// of the Unicode Standard's table of well-formed byte sequences: no overlong forms, no surrogates.
+    /// Inside a string, at a byte that is not plain ASCII: one well-formed UTF-8 sequence, or an error. The ranges are
+    /// those of the Unicode Standard's table of well-formed byte sequences: no overlong forms, no surrogates.
     private mutating func skipCharacterBeyondASCII() throws(MoEError) {
         guard offset < bytes.count else { throw failure("it ends inside a string") }
         let lead = bytes[offset]
@@ -327,5 +328,6 @@ func quoted(_ text: String) -> String { clipped(text).debugDescription }
 /// Text cut where it would flood a message.
 func clipped(_ text: String) -> String {
     let limit = 200
-    return text.utf8.count <= limit ? text : String(String.UnicodeScalarView(text.unicodeScalars.prefix(limit / 4))) + "…"
+    return text.utf8.count <= limit
+        ? text : String(String.UnicodeScalarView(text.unicodeScalars.prefix(limit / 4))) + "…"
 }

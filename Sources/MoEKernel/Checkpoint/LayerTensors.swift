@@ -1,5 +1,5 @@
-/// The weights of one layer in a checkpoint's files: rows are read straight into the caller's buffer, from any thread, and
-/// nothing is kept.
+/// The weights of one layer in a checkpoint's files: rows are read straight into the caller's buffer, from any thread,
+/// and nothing is kept.
 struct LayerTensors: WeightSource {
     /// A matrix inside a tensor.
     private struct Matrix: Sendable {

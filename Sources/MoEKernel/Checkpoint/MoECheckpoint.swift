@@ -7,8 +7,9 @@ import Synchronization
 /// let layer = try MoECheckpoint(at: "Mixtral-8x7B").layer(3)
 /// ```
 ///
-/// Tensors are found by the end of their names, so a language model inside a multimodal one is found too. Both the names that
-/// models are published under and the merged expert tensors that transformers holds in memory from version 5 on are read.
+/// Tensors are found by the end of their names, so a language model inside a multimodal one is found too. Both the
+/// names that models are published under and the merged expert tensors that transformers holds in memory from version 5
+/// on are read.
 public struct MoECheckpoint: Sendable {
     /// The family, `model_type` in config.json; one of ``supportedModelTypes``.
     public var modelType: String { family.modelType }
@@ -30,8 +31,8 @@ public struct MoECheckpoint: Sendable {
     ///   - folder: the checkpoint's folder; links in it are followed.
     ///   - pool: the threads of all layers loaded from here. Without it they share one that is made for the first.
     /// - Throws: ``MoEError/system(file:operation:reason:)`` where a file cannot be opened;
-    ///   ``MoEError/checkpoint(file:tensor:problem:)`` where one is malformed, config.json is of no supported family, or a key in
-    ///   it is missing or absurd.
+    ///   ``MoEError/checkpoint(file:tensor:problem:)`` where one is malformed, config.json is of no supported family,
+    ///   or a key in it is missing or absurd.
     public init(at folder: String, pool: ThreadPool? = nil) throws(MoEError) {
         var folder = folder
         while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }
@@ -64,19 +65,21 @@ public struct MoECheckpoint: Sendable {
         return try family.configuration(config, layer, weightType)
     }
 
-    /// A layer's weights in their files. Every tensor's presence, shape and type has been checked; rows are read when asked for,
-    /// straight into the reader's buffer.
+    /// A layer's weights in their files. Every tensor's presence, shape and type has been checked; rows are read when
+    /// asked for, straight into the reader's buffer.
     ///
     /// - Parameter layer: its index in the model, one of ``moeLayers``.
     /// - Throws: ``MoEError/input(name:value:expectation:)`` where that is no Mixture-of-Experts layer;
-    ///   ``MoEError/checkpoint(file:tensor:problem:)`` naming the first tensor that is missing, of another shape than config.json
-    ///   calls for, or stored in another type than F32, BF16 and F16.
+    ///   ``MoEError/checkpoint(file:tensor:problem:)`` naming the first tensor that is missing, of another shape than
+    ///   config.json calls for, or stored in another type than F32, BF16 and F16.
     public func weightSource(layer: Int) throws(MoEError) -> any WeightSource {
         let configuration = try configuration(layer: layer)
         var layout = family.layouts[0]
         var prefix: String?
         for candidate in family.layouts {
-            guard let found = try prefixes.prefix(layer: layer, router: candidate.router, file: tensors.path) else { continue }
+            guard let found = try prefixes.prefix(layer: layer, router: candidate.router, file: tensors.path) else {
+                continue
+            }
             // Until one proves to be it, the first layout stands, and its missing tensors are what an error is about.
             if prefix == nil { (layout, prefix) = (candidate, found) }
             if holds(candidate.experts, prefix: found) {
@@ -86,7 +89,8 @@ public struct MoECheckpoint: Sendable {
         }
         guard let prefix else {
             throw .checkpoint(
-                file: tensors.path, tensor: "…layers.\(layer).\(layout.router)", problem: "is missing; config.json calls for it")
+                file: tensors.path, tensor: "…layers.\(layer).\(layout.router)",
+                problem: "is missing; config.json calls for it")
         }
         return try LayerTensors(configuration, layout: layout, prefix: prefix, tensors: tensors)
     }

@@ -1,5 +1,5 @@
-/// A safetensors file open for reading. Opening reads and checks the header only; data is read when asked for, by any number
-/// of threads.
+/// A safetensors file open for reading. Opening reads and checks the header only; data is read when asked for, by any
+/// number of threads.
 ///
 /// Layout: 8 bytes of header length, little-endian; the header, JSON; the data. Source: huggingface/safetensors.
 public final class SafetensorsFile: Sendable {
@@ -16,13 +16,14 @@ public final class SafetensorsFile: Sendable {
     /// Opens a file and checks its header against its length.
     ///
     /// - Throws: ``MoEError/system(file:operation:reason:)`` where it cannot be opened;
-    ///   ``MoEError/checkpoint(file:tensor:problem:)`` where it is malformed: a header longer than the file or 100 MB, bad JSON,
-    ///   an unknown type, sizes that overflow or do not match, data with holes, overlaps or trailing bytes.
+    ///   ``MoEError/checkpoint(file:tensor:problem:)`` where it is malformed: a header longer than the file or 100 MB,
+    ///   bad JSON, an unknown type, sizes that overflow or do not match, data with holes, overlaps or trailing bytes.
     public init(at path: String) throws(MoEError) {
         file = try InputFile(path)
         guard file.byteCount >= 8 else {
             throw .checkpoint(
-                file: path, tensor: nil, problem: "is \(file.byteCount) bytes long; expected at least 8, the header's length")
+                file: path, tensor: nil,
+                problem: "is \(file.byteCount) bytes long; expected at least 8, the header's length")
         }
         let length = try file.bytes(0..<8).reversed().reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
         guard length <= UInt64(SafetensorsHeader.maximumByteCount) else {
@@ -33,7 +34,8 @@ public final class SafetensorsFile: Sendable {
         let start = 8 + Int(length)
         guard start <= file.byteCount else {
             throw .checkpoint(
-                file: path, tensor: nil, problem: "header of \(length) bytes in a file of \(file.byteCount): data cut short")
+                file: path, tensor: nil,
+                problem: "header of \(length) bytes in a file of \(file.byteCount): data cut short")
         }
         header = try SafetensorsHeader(try file.bytes(8..<start), data: start..<file.byteCount, file: path)
     }
@@ -49,7 +51,8 @@ public final class SafetensorsFile: Sendable {
             let held = tensors.prefix(8).map { clipped($0.name) }.joined(separator: ", ")
             let more = tensors.count > 8 ? " and \(tensors.count - 8) more" : ""
             throw .checkpoint(
-                file: path, tensor: clipped(name), problem: "is missing; the file holds \(held.isEmpty ? "none" : held)\(more)")
+                file: path, tensor: clipped(name),
+                problem: "is missing; the file holds \(held.isEmpty ? "none" : held)\(more)")
         }
         return tensor
     }
@@ -74,17 +77,19 @@ public final class SafetensorsFile: Sendable {
         try file.read(at: tensor.bytes.lowerBound + offset, into: buffer, tensor: tensor.name)
     }
 
-    /// A tensor of F32, BF16 or F16 as activations. Every stored value is kept exactly as `Float`; as ``BFloat16`` it becomes
-    /// the nearest.
+    /// A tensor of F32, BF16 or F16 as activations. Every stored value is kept exactly as `Float`; as ``BFloat16`` it
+    /// becomes the nearest.
     ///
-    /// - Throws: ``MoEError/checkpoint(file:tensor:problem:)`` where the file has no such tensor or it is of another type.
+    /// - Throws: ``MoEError/checkpoint(file:tensor:problem:)`` where the file has no such tensor or it is of another
+    ///   type.
     public func activations<Element: ActivationElement>(
         _ name: String, as element: Element.Type = Float.self
     ) throws(MoEError) -> Tensor<Element> {
         let tensor = try tensor(name)
         guard let type = tensor.type.elementType else {
             throw .checkpoint(
-                file: path, tensor: clipped(name), problem: "is of type \(tensor.type.rawValue); expected F32, BF16 or F16")
+                file: path, tensor: clipped(name),
+                problem: "is of type \(tensor.type.rawValue); expected F32, BF16 or F16")
         }
         let elements: [Element] =
             switch type {
@@ -97,7 +102,8 @@ public final class SafetensorsFile: Sendable {
 
     /// A tensor of whole numbers (I64 or I32), in row-major order.
     ///
-    /// - Throws: ``MoEError/checkpoint(file:tensor:problem:)`` where the file has no such tensor or it is of another type.
+    /// - Throws: ``MoEError/checkpoint(file:tensor:problem:)`` where the file has no such tensor or it is of another
+    ///   type.
     public func integers(_ name: String) throws(MoEError) -> [Int] {
         let tensor = try tensor(name)
         switch tensor.type {

@@ -1,5 +1,6 @@
-/// The header of a safetensors file, checked against the data it describes: afterwards every tensor is known to lie inside the
-/// file, of the size its shape and type ask for, and the tensors to cover the data without a hole or an overlap.
+/// The header of a safetensors file, checked against the data it describes: afterwards every tensor is known to lie
+/// inside the file, of the size its shape and type ask for, and the tensors to cover the data without a hole or an
+/// overlap.
 struct SafetensorsHeader: Sendable {
     /// The most bytes a header may have; the format's own limit.
     static let maximumByteCount = 100_000_000
@@ -22,9 +23,8 @@ struct SafetensorsHeader: Sendable {
         }
         try reader.beginObject()
         var hasMetadata = false
-        // A tensor takes some 60 bytes at least; growing by doubling would copy large tables.
-        positions.reserveCapacity(bytes.count / 128)
-        tensors.reserveCapacity(bytes.count / 128)
+        // Growing the table would hash every name again. The shortest entries have about this many bytes.
+        positions.reserveCapacity(bytes.count / 64)
         while let name = try reader.nextKey() {
             if name == "__metadata__" {
                 guard !hasMetadata else { throw reader.duplicate(name) }
@@ -69,7 +69,7 @@ struct SafetensorsHeader: Sendable {
                 guard type == nil else { throw reader.duplicate(key) }
                 guard try reader.peek() == .string else { throw fault("dtype has to be a string") }
                 let text = try reader.readString()
-                guard let known = SafetensorsType(rawValue: text) else {
+                guard let known = SafetensorsType.named[text] else {
                     let names = SafetensorsType.allCases.map(\.rawValue).joined(separator: ", ")
                     throw fault("dtype \(quoted(text)) is unknown; expected one of \(names)")
                 }
@@ -99,7 +99,8 @@ struct SafetensorsHeader: Sendable {
         }
         guard byteCount == end - first else {
             throw fault(
-                "shape \(shape) of \(type.rawValue) takes \(byteCount) bytes, data_offsets [\(first), \(end)] give it \(end - first)"
+                "shape \(shape) of \(type.rawValue) takes \(byteCount) bytes, "
+                    + "data_offsets [\(first), \(end)] give it \(end - first)"
             )
         }
         return SafetensorsTensor(
@@ -142,7 +143,8 @@ struct SafetensorsHeader: Sendable {
                     switch previous {
                     case nil: "its data starts late, at \(first); expected the first tensor at 0"
                     case let name? where first < expected: "its data, from \(first), overlaps that of \(quoted(name))"
-                    case let name?: "a hole of \(first - expected) bytes lies between the data of \(quoted(name)) and its own"
+                    case let name?:
+                        "a hole of \(first - expected) bytes lies between the data of \(quoted(name)) and its own"
                     }
                 throw .checkpoint(file: file, tensor: clipped(tensor.name), problem: problem)
             }

@@ -1,5 +1,5 @@
-/// How a safetensors file stores one number. Every type of the format is known, so that any valid file can be opened; weights
-/// and activations are read from ``f32``, ``bf16`` and ``f16``.
+/// How a safetensors file stores one number. Every type of the format is known, so that any valid file can be opened;
+/// weights and activations are read from ``f32``, ``bf16`` and ``f16``.
 ///
 /// Source: the format's description in huggingface/safetensors.
 public enum SafetensorsType: String, Sendable, Hashable, CaseIterable {
@@ -57,15 +57,18 @@ public enum SafetensorsType: String, Sendable, Hashable, CaseIterable {
         }
     }
 
+    /// By name; quicker than comparing with each, which adds up over a large header.
+    static let named = Dictionary(uniqueKeysWithValues: allCases.map { ($0.rawValue, $0) })
+
     /// Bytes that a tensor of this type takes; nil where that overflows or is no whole number.
     func byteCount(shape: [Int]) -> Int? {
-        var count = 1
-        for extent in shape + [bitCount] {
-            let (product, overflow) = count.multipliedReportingOverflow(by: extent)
+        var bits = bitCount
+        for extent in shape {
+            let (product, overflow) = bits.multipliedReportingOverflow(by: extent)
             if overflow { return nil }
-            count = product
+            bits = product
         }
-        return count.isMultiple(of: 8) ? count / 8 : nil
+        return bits.isMultiple(of: 8) ? bits / 8 : nil
     }
 }
 

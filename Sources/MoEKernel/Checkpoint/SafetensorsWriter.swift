@@ -69,7 +69,8 @@ public struct SafetensorsWriter: Sendable {
     /// Adds a tensor whose data is made while the file is written, in pieces that together are `byteCount` long.
     mutating func add(
         _ name: String, _ type: SafetensorsType, shape: [Int], byteCount: Int,
-        data: @escaping @Sendable (_ consume: (UnsafeRawBufferPointer) throws(MoEError) -> Void) throws(MoEError) -> Void
+        data:
+            @escaping @Sendable (_ consume: (UnsafeRawBufferPointer) throws(MoEError) -> Void) throws(MoEError) -> Void
     ) throws(MoEError) {
         guard name != "__metadata__", !entries.contains(where: { $0.name == name }) else {
             throw .input(name: "tensor name", value: quoted(name), expectation: "one not in use")
@@ -84,7 +85,8 @@ public struct SafetensorsWriter: Sendable {
 
     /// Writes the file. It appears whole, in place of one already there, or not at all.
     ///
-    /// - Throws: ``MoEError/system(file:operation:reason:)`` where it cannot be written; what was there is then still there.
+    /// - Throws: ``MoEError/system(file:operation:reason:)`` where it cannot be written; what was there is then still
+    ///   there.
     public func write(to path: String) throws(MoEError) {
         // Widest types first keep every tensor's data aligned to its own type.
         let ordered = entries.enumerated()

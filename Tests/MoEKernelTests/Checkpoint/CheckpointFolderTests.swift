@@ -6,7 +6,8 @@ import Testing
 /// Folders made here: a tiny checkpoint, then one thing wrong with it.
 @Suite
 struct CheckpointFolderTests {
-    /// A Qwen2-MoE of two layers, the second sparse: H 3, F 2, E 2, shared width 4. Every element has a value of its own.
+    /// A Qwen2-MoE of two layers, the second sparse: H 3, F 2, E 2, shared width 4. Every element has a value of its
+    /// own.
     struct Model {
         var config: [String: String] = [
             "model_type": "\"qwen2_moe\"", "num_hidden_layers": "2", "mlp_only_layers": "[0]", "hidden_size": "3",
@@ -15,9 +16,11 @@ struct CheckpointFolderTests {
         ]
         var shapes: [String: [Int]] = [
             "model.layers.1.mlp.gate.weight": [2, 3],
-            "model.layers.1.mlp.experts.0.gate_proj.weight": [2, 3], "model.layers.1.mlp.experts.0.up_proj.weight": [2, 3],
+            "model.layers.1.mlp.experts.0.gate_proj.weight": [2, 3],
+            "model.layers.1.mlp.experts.0.up_proj.weight": [2, 3],
             "model.layers.1.mlp.experts.0.down_proj.weight": [3, 2],
-            "model.layers.1.mlp.experts.1.gate_proj.weight": [2, 3], "model.layers.1.mlp.experts.1.up_proj.weight": [2, 3],
+            "model.layers.1.mlp.experts.1.gate_proj.weight": [2, 3],
+            "model.layers.1.mlp.experts.1.up_proj.weight": [2, 3],
             "model.layers.1.mlp.experts.1.down_proj.weight": [3, 2],
             "model.layers.1.mlp.shared_expert.gate_proj.weight": [4, 3],
             "model.layers.1.mlp.shared_expert.up_proj.weight": [4, 3],
@@ -41,7 +44,9 @@ struct CheckpointFolderTests {
             return (0..<count).map { UInt8((seed + $0 * 7) & 0xff) }
         }
 
-        var configText: String { "{\(config.sorted { $0.key < $1.key }.map { "\"\($0.key)\": \($0.value)" }.joined(separator: ", "))}" }
+        var configText: String {
+            "{\(config.sorted { $0.key < $1.key }.map { "\"\($0.key)\": \($0.value)" }.joined(separator: ", "))}"
+        }
 
         func write(_ names: some Sequence<String>, to path: String) throws {
             var writer = SafetensorsWriter()
@@ -61,16 +66,21 @@ struct CheckpointFolderTests {
         func writeSharded(to scratch: Scratch, _ change: (inout [String: String]) -> Void = { _ in }) throws {
             try scratch.write("config.json", configText)
             var map: [String: String] = [:]
-            for (position, name) in shapes.keys.sorted().enumerated() { map[name] = "model-\(position % 3).safetensors" }
+            for (position, name) in shapes.keys.sorted().enumerated() {
+                map[name] = "model-\(position % 3).safetensors"
+            }
             for shard in Set(map.values) { try write(map.filter { $0.value == shard }.keys, to: scratch[shard]) }
             change(&map)
             let entries = map.sorted { $0.key < $1.key }.map { "\"\($0.key)\": \"\($0.value)\"" }
-            try scratch.write("model.safetensors.index.json", #"{"metadata": {"total_size": 1}, "weight_map": {\#(entries.joined(separator: ", "))}}"#)
+            try scratch.write(
+                "model.safetensors.index.json",
+                #"{"metadata": {"total_size": 1}, "weight_map": {\#(entries.joined(separator: ", "))}}"#)
         }
     }
 
     static let weights: [(WeightName, String)] = [
-        (.router, "gate.weight"), (.expert(0, .gate), "experts.0.gate_proj.weight"), (.expert(0, .up), "experts.0.up_proj.weight"),
+        (.router, "gate.weight"), (.expert(0, .gate), "experts.0.gate_proj.weight"),
+        (.expert(0, .up), "experts.0.up_proj.weight"),
         (.expert(0, .down), "experts.0.down_proj.weight"), (.expert(1, .gate), "experts.1.gate_proj.weight"),
         (.expert(1, .up), "experts.1.up_proj.weight"), (.expert(1, .down), "experts.1.down_proj.weight"),
         (.shared(.gate), "shared_expert.gate_proj.weight"), (.shared(.up), "shared_expert.up_proj.weight"),
@@ -127,6 +137,23 @@ struct CheckpointFolderTests {
         }
     }
 
+    @Test func threadsReadAtTheSameTime() async throws {
+        let scratch = try Scratch()
+        try Model().writeSharded(to: scratch)
+        let source = try MoECheckpoint(at: scratch.path).weightSource(layer: 1)
+        try await withThrowingTaskGroup(of: Bool.self) { group in
+            for index in 0..<64 {
+                group.addTask {
+                    let (name, suffix) = Self.weights[index % 7]
+                    let bytes = suffix.contains("down") ? 16 : 24
+                    let read = try Self.rows(source, name, 0..<2, bytes: bytes)
+                    return read == Model.data("model.layers.1.mlp.\(suffix)", bytes)
+                }
+            }
+            for try await same in group { #expect(same) }
+        }
+    }
+
     @Test func mergedExpertsAreCutApart() throws {
         let scratch = try Scratch()
         try Model.merged.write(to: scratch)
@@ -135,9 +162,13 @@ struct CheckpointFolderTests {
         let down = Model.data("model.layers.1.mlp.experts.down_proj", 2 * 3 * 2 * 4)
         for expert in 0..<2 {
             let start = expert * 48
-            #expect(try Self.rows(source, .expert(expert, .gate), 0..<2, bytes: 24) == Array(gateUp[start..<start + 24]))
-            #expect(try Self.rows(source, .expert(expert, .up), 0..<2, bytes: 24) == Array(gateUp[start + 24..<start + 48]))
-            #expect(try Self.rows(source, .expert(expert, .down), 1..<3, bytes: 16) == Array(down[expert * 24 + 8..<expert * 24 + 24]))
+            #expect(
+                try Self.rows(source, .expert(expert, .gate), 0..<2, bytes: 24) == Array(gateUp[start..<start + 24]))
+            #expect(
+                try Self.rows(source, .expert(expert, .up), 0..<2, bytes: 24) == Array(gateUp[start + 24..<start + 48]))
+            #expect(
+                try Self.rows(source, .expert(expert, .down), 1..<3, bytes: 16)
+                    == Array(down[expert * 24 + 8..<expert * 24 + 24]))
         }
         #expect(source.describe(.expert(1, .up)).contains("gate_up_proj (experts[1].up) in "))
         #expect(throws: MoEError.self) { try Self.rows(source, .expert(0, .gate), 1..<3, bytes: 24) }
@@ -147,7 +178,8 @@ struct CheckpointFolderTests {
     func anyPrefixIsFound(_ prefix: String) throws {
         let scratch = try Scratch()
         var model = Model()
-        model.shapes = Dictionary(uniqueKeysWithValues: model.shapes.map { (prefix + $0.key.dropFirst("model.layers.".count), $0.value) })
+        model.shapes = Dictionary(
+            uniqueKeysWithValues: model.shapes.map { (prefix + $0.key.dropFirst("model.layers.".count), $0.value) })
         // Prediction layers count from 0 again, and are passed over.
         model.shapes["mtp.layers.1.mlp.gate.weight"] = [2, 3]
         model.shapes["vision.layers.11.mlp.gate.weight"] = [2, 3]
@@ -179,12 +211,17 @@ struct CheckpointFolderTests {
         #expect(try Self.rows(source, .router, 0..<2, bytes: 24) == Model.data("model.layers.1.mlp.gate.weight", 24))
         try FileManager.default.removeItem(atPath: blobs["model-0.safetensors"])
         let error = #expect(throws: MoEError.self) { _ = try MoECheckpoint(at: snapshot.path).weightSource(layer: 1) }
-        #expect(error == .system(file: snapshot["model-0.safetensors"], operation: "open", reason: "No such file or directory"))
+        #expect(
+            error
+                == .system(
+                    file: snapshot["model-0.safetensors"], operation: "open", reason: "No such file or directory"))
     }
 
     @Test func onlyShardsOfTheLayerAreOpened() throws {
         let scratch = try Scratch()
-        try Model().writeSharded(to: scratch) { $0["model.layers.0.mlp.up_proj.weight"] = "never-downloaded.safetensors" }
+        try Model().writeSharded(to: scratch) {
+            $0["model.layers.0.mlp.up_proj.weight"] = "never-downloaded.safetensors"
+        }
         _ = try MoECheckpoint(at: scratch.path).weightSource(layer: 1)
     }
 
@@ -193,7 +230,8 @@ struct CheckpointFolderTests {
     @Test func foldersWithoutACheckpoint() throws {
         let scratch = try Scratch()
         #expect(
-            throws: MoEError.system(file: scratch["config.json"], operation: "open", reason: "No such file or directory")
+            throws: MoEError.system(
+                file: scratch["config.json"], operation: "open", reason: "No such file or directory")
         ) { try MoECheckpoint(at: scratch.path) }
         try scratch.write("config.json", Model().configText)
         try scratch.write("other.safetensors", safetensors("{}"))
@@ -213,7 +251,8 @@ struct CheckpointFolderTests {
         ("hidden_size", nil, ["\"hidden_size\" is missing", "1 to 1073741824"]),
         ("hidden_size", "null", ["\"hidden_size\" is missing"]),
         ("hidden_size", "0", ["\"hidden_size\" is 0"]), ("hidden_size", "-3", ["\"hidden_size\" is -3"]),
-        ("hidden_size", "3.5", ["\"hidden_size\" is 3.5", "a whole number"]), ("hidden_size", "3.0", ["a whole number"]),
+        ("hidden_size", "3.5", ["\"hidden_size\" is 3.5", "a whole number"]),
+        ("hidden_size", "3.0", ["a whole number"]),
         ("hidden_size", "\"3\"", ["\"hidden_size\" is \"3\""]), ("hidden_size", "true", ["\"hidden_size\" is true"]),
         ("hidden_size", "[3]", ["an array of 1"]), ("hidden_size", "{}", ["an object"]),
         ("hidden_size", "1073741825", ["1 to 1073741824"]), ("hidden_size", "1e3", ["1000.0"]),
@@ -223,18 +262,24 @@ struct CheckpointFolderTests {
         ("shared_expert_intermediate_size", nil, ["\"shared_expert_intermediate_size\" is missing"]),
         ("shared_expert_intermediate_size", "0", ["\"shared_expert_intermediate_size\" is 0"]),
         ("num_experts", nil, ["\"num_experts\" is missing"]), ("num_experts", "0", ["\"num_experts\" is 0"]),
-        ("num_experts", "1000000000", ["1 to 65536"]), ("num_local_experts", "3", ["\"num_local_experts\" is 3", "expected 2"]),
+        ("num_experts", "1000000000", ["1 to 65536"]),
+        ("num_local_experts", "3", ["\"num_local_experts\" is 3", "expected 2"]),
         ("num_experts_per_tok", nil, ["\"num_experts_per_tok\" is missing"]),
         ("num_experts_per_tok", "3", ["\"num_experts_per_tok\" is 3", "1 to 2"]),
         ("num_experts_per_tok", "0", ["\"num_experts_per_tok\" is 0"]),
-        ("num_hidden_layers", nil, ["\"num_hidden_layers\" is missing"]), ("num_hidden_layers", "-1", ["\"num_hidden_layers\" is -1"]),
+        ("num_hidden_layers", nil, ["\"num_hidden_layers\" is missing"]),
+        ("num_hidden_layers", "-1", ["\"num_hidden_layers\" is -1"]),
         ("num_hidden_layers", "9223372036854775807", ["1 to 65536"]),
         ("num_hidden_layers", "1", ["no Mixture-of-Experts layer"]),
-        ("decoder_sparse_step", "0", ["\"decoder_sparse_step\" is 0"]), ("decoder_sparse_step", "3", ["no Mixture-of-Experts layer"]),
-        ("mlp_only_layers", "3", ["\"mlp_only_layers\" is 3", "an array"]), ("mlp_only_layers", "[-1]", ["array with -1"]),
+        ("decoder_sparse_step", "0", ["\"decoder_sparse_step\" is 0"]),
+        ("decoder_sparse_step", "3", ["no Mixture-of-Experts layer"]),
+        ("mlp_only_layers", "3", ["\"mlp_only_layers\" is 3", "an array"]),
+        ("mlp_only_layers", "[-1]", ["array with -1"]),
         ("mlp_only_layers", "[\"0\"]", ["array with \"0\""]),
-        ("norm_topk_prob", "1", ["\"norm_topk_prob\" is 1", "true or false"]), ("norm_topk_prob", "\"true\"", ["true or false"]),
-        ("hidden_act", "\"relu2\"", ["\"hidden_act\" is \"relu2\"", "silu, swish, gelu"]), ("hidden_act", "1", ["\"hidden_act\" is 1"]),
+        ("norm_topk_prob", "1", ["\"norm_topk_prob\" is 1", "true or false"]),
+        ("norm_topk_prob", "\"true\"", ["true or false"]),
+        ("hidden_act", "\"relu2\"", ["\"hidden_act\" is \"relu2\"", "silu, swish, gelu"]),
+        ("hidden_act", "1", ["\"hidden_act\" is 1"]),
     ]
 
     @Test(arguments: configs.indices)
@@ -250,7 +295,8 @@ struct CheckpointFolderTests {
     @Test func refusesConfigThatIsNoObject() throws {
         let scratch = try Scratch()
         for (text, fragment) in [
-            ("[]", "an array of 0"), ("3", "is 3"), ("", "ends where"), ("{\"a\":1,\"a\":1}", "twice"), ("{\"a\":NaN}", "found N"),
+            ("[]", "an array of 0"), ("3", "is 3"), ("", "ends where"), ("{\"a\":1,\"a\":1}", "twice"),
+            ("{\"a\":NaN}", "found N"),
             ("\u{feff}{}", "byte-order mark"), (String(repeating: " ", count: 1 << 22) + "{}", "at most 4194304"),
         ] {
             try scratch.write("config.json", text)
@@ -261,7 +307,9 @@ struct CheckpointFolderTests {
     @Test func absurdSizesThatMultiplyTooFar() throws {
         let scratch = try Scratch()
         var model = Model()
-        for key in ["hidden_size", "moe_intermediate_size", "shared_expert_intermediate_size"] { model.config[key] = "1073741824" }
+        for key in ["hidden_size", "moe_intermediate_size", "shared_expert_intermediate_size"] {
+            model.config[key] = "1073741824"
+        }
         model.config["num_experts"] = "65536"
         try model.write(to: scratch)
         expectCheckpointError(file: scratch["config.json"], ["65536 × 1073741824 × 1073741824"]) {
@@ -275,7 +323,9 @@ struct CheckpointFolderTests {
             var model = Model()
             model.shapes["model.layers.1.mlp." + suffix] = nil
             try model.write(to: scratch)
-            expectCheckpointError(file: scratch["model.safetensors"], tensor: "model.layers.1.mlp." + suffix, ["is missing"]) {
+            expectCheckpointError(
+                file: scratch["model.safetensors"], tensor: "model.layers.1.mlp." + suffix, ["is missing"]
+            ) {
                 _ = try MoECheckpoint(at: scratch.path).weightSource(layer: 1)
             }
         }
@@ -284,7 +334,9 @@ struct CheckpointFolderTests {
             var model = Model.merged
             model.shapes["model.layers.1.mlp.experts." + suffix] = nil
             try model.write(to: scratch)
-            expectCheckpointError(file: scratch["model.safetensors"], tensor: "model.layers.1.mlp.experts." + suffix, ["is missing"]) {
+            expectCheckpointError(
+                file: scratch["model.safetensors"], tensor: "model.layers.1.mlp.experts." + suffix, ["is missing"]
+            ) {
                 _ = try MoECheckpoint(at: scratch.path).weightSource(layer: 1)
             }
         }
@@ -292,7 +344,9 @@ struct CheckpointFolderTests {
         var model = Model()
         model.shapes["model.layers.1.mlp.gate.weight"] = nil
         try model.writeSharded(to: scratch)
-        expectCheckpointError(file: scratch["model.safetensors.index.json"], tensor: "…layers.1.mlp.gate.weight", ["is missing"]) {
+        expectCheckpointError(
+            file: scratch["model.safetensors.index.json"], tensor: "…layers.1.mlp.gate.weight", ["is missing"]
+        ) {
             _ = try MoECheckpoint(at: scratch.path).weightSource(layer: 1)
         }
     }
@@ -305,7 +359,8 @@ struct CheckpointFolderTests {
         model.shapes["model.layers.1.mlp.gate.weight"] = [3, 3]
         try model.write(to: scratch)
         expectCheckpointError(
-            file: scratch["model.safetensors"], tensor: "model.layers.1.mlp.experts.2.gate_proj.weight", ["is missing", "config.json"]
+            file: scratch["model.safetensors"], tensor: "model.layers.1.mlp.experts.2.gate_proj.weight",
+            ["is missing", "config.json"]
         ) { _ = try MoECheckpoint(at: scratch.path).weightSource(layer: 1) }
     }
 
@@ -317,19 +372,23 @@ struct CheckpointFolderTests {
             for tensor in tensors {
                 let scratch = try Scratch()
                 let right = model.shapes[tensor]!
-                for shape in [right.reversed(), right + [1], right.dropLast() + [right.last! + 1], [right.reduce(1, *)], []] where shape != right {
+                for shape in [
+                    right.reversed(), right + [1], right.dropLast() + [right.last! + 1], [right.reduce(1, *)], [],
+                ] where shape != right {
                     var wrong = model
                     wrong.shapes[tensor] = shape
                     try wrong.write(to: scratch)
                     expectCheckpointError(
-                        file: scratch["model.safetensors"], tensor: tensor, ["has shape \(shape)", "calls for \(right)"]
+                        file: scratch["model.safetensors"], tensor: tensor,
+                        ["has shape \(shape)", "calls for \(right)"]
                     ) { _ = try MoECheckpoint(at: scratch.path).weightSource(layer: 1) }
                 }
                 var wrong = model
                 wrong.types[tensor] = .f8E4M3
                 try wrong.write(to: scratch)
                 expectCheckpointError(
-                    file: scratch["model.safetensors"], tensor: tensor, ["stored as F8_E4M3", "expected F32, BF16 or F16"]
+                    file: scratch["model.safetensors"], tensor: tensor,
+                    ["stored as F8_E4M3", "expected F32, BF16 or F16"]
                 ) { _ = try MoECheckpoint(at: scratch.path).weightSource(layer: 1) }
             }
         }
@@ -359,7 +418,8 @@ struct CheckpointFolderTests {
         model.shapes["other.layers.1.mlp.gate.weight"] = [2, 3]
         try model.write(to: scratch)
         expectCheckpointError(
-            file: scratch["model.safetensors"], ["2 routers", "model.layers.1.mlp.gate.weight", "other.layers.1.mlp.gate.weight"]
+            file: scratch["model.safetensors"],
+            ["2 routers", "model.layers.1.mlp.gate.weight", "other.layers.1.mlp.gate.weight"]
         ) { _ = try MoECheckpoint(at: scratch.path).weightSource(layer: 1) }
     }
 
@@ -370,28 +430,35 @@ struct CheckpointFolderTests {
     /// What the index says of the router's shard (as JSON), and what the message says.
     @Test(arguments: [
         ("/etc/passwd", "\"/etc/passwd\", is an absolute path"), ("../x.safetensors", "leaves the folder"),
-        ("a/../../x.safetensors", "leaves the folder"), ("..", "leaves the folder"), (#"model\u0000.safetensors"#, "NUL"), ("", "is empty"),
+        ("a/../../x.safetensors", "leaves the folder"), ("..", "leaves the folder"),
+        (#"model\u0000.safetensors"#, "NUL"), ("", "is empty"),
     ])
     func refusesShardNames(_ name: String, _ fragment: String) throws {
         let scratch = try Scratch()
         try Model().writeSharded(to: scratch) { $0[Self.router] = name }
-        expectCheckpointError(file: scratch["model.safetensors.index.json"], tensor: Self.router, ["its shard's name", fragment]) {
+        expectCheckpointError(
+            file: scratch["model.safetensors.index.json"], tensor: Self.router, ["its shard's name", fragment]
+        ) {
             _ = try MoECheckpoint(at: scratch.path)
         }
     }
 
     @Test(arguments: [
-        (#"{}"#, "weight_map is missing"), (#"{"weight_map": {}}"#, "weight_map is empty"), (#"{"weight_map": []}"#, "has to be an object"),
+        (#"{}"#, "weight_map is missing"), (#"{"weight_map": {}}"#, "weight_map is empty"),
+        (#"{"weight_map": []}"#, "has to be an object"),
         (#"[]"#, "an object"), (#"{"weight_map": {"a": "x", "a": "y"}}"#, "\"a\" stands there twice"),
         (#"{"weight_map": {"a": "x"}, "weight_map": {"a": "x"}}"#, "\"weight_map\" stands there twice"),
         (#"{"metadata": 1, "metadata": 1, "weight_map": {"a": "x"}}"#, "\"metadata\" stands there twice"),
-        (#"{"weight_map": {"a": "x"}} {}"#, "follows the end"), (#"{"weight_map": {"a": "x""#, "ends where"), ("", "ends where"),
+        (#"{"weight_map": {"a": "x"}} {}"#, "follows the end"), (#"{"weight_map": {"a": "x""#, "ends where"),
+        ("", "ends where"),
     ])
     func refusesIndexes(_ text: String, _ fragment: String) throws {
         let scratch = try Scratch()
         try scratch.write("config.json", Model().configText)
         try scratch.write("model.safetensors.index.json", text)
-        expectCheckpointError(file: scratch["model.safetensors.index.json"], [fragment]) { _ = try MoECheckpoint(at: scratch.path) }
+        expectCheckpointError(file: scratch["model.safetensors.index.json"], [fragment]) {
+            _ = try MoECheckpoint(at: scratch.path)
+        }
     }
 
     @Test func refusesIndexEntriesThatAreNoNames() throws {
@@ -410,7 +477,10 @@ struct CheckpointFolderTests {
 
         let missing = try Scratch()
         try Model().writeSharded(to: missing) { $0[Self.router] = "model-9.safetensors" }
-        #expect(throws: MoEError.system(file: missing["model-9.safetensors"], operation: "open", reason: "No such file or directory")) {
+        #expect(
+            throws: MoEError.system(
+                file: missing["model-9.safetensors"], operation: "open", reason: "No such file or directory")
+        ) {
             try load(missing)
         }
 
@@ -427,7 +497,8 @@ struct CheckpointFolderTests {
         let lacking = try Scratch()
         try Model().writeSharded(to: lacking) { $0["model.layers.0.mlp.up_proj.weight"] = "model-0.safetensors" }
         expectCheckpointError(
-            file: lacking["model-0.safetensors"], tensor: "model.layers.0.mlp.up_proj.weight", ["is missing", "index.json says"]
+            file: lacking["model-0.safetensors"], tensor: "model.layers.0.mlp.up_proj.weight",
+            ["is missing", "index.json says"]
         ) { try load(lacking) }
 
         // The router is in one shard, the index says another; or both hold it.
@@ -452,25 +523,40 @@ struct CheckpointFolderTests {
 
     static let families: [(config: String, expected: @Sendable () throws -> MoEConfiguration, layers: [Int])] = [
         (
-            #"{"model_type":"mixtral","num_hidden_layers":3,"hidden_size":8,"intermediate_size":6,"num_local_experts":4,"num_experts_per_tok":2,"norm_topk_prob":false}"#,
+            #"""
+            {"model_type":"mixtral","num_hidden_layers":3,"hidden_size":8,"intermediate_size":6,
+            "num_local_experts":4,"num_experts_per_tok":2,"norm_topk_prob":false}
+            """#,
             { try MoEConfiguration(experts: 4, topK: 2, hidden: 8, expertHidden: 6) }, [0, 1, 2]
         ),
         (
-            #"{"model_type":"qwen2_moe","num_hidden_layers":4,"hidden_size":8,"intermediate_size":6,"moe_intermediate_size":5,"shared_expert_intermediate_size":7,"num_experts":4,"num_experts_per_tok":2,"norm_topk_prob":true,"hidden_act":"gelu_new"}"#,
+            #"""
+            {"model_type":"qwen2_moe","num_hidden_layers":4,"hidden_size":8,"intermediate_size":6,
+            "moe_intermediate_size":5,"shared_expert_intermediate_size":7,"num_experts":4,
+            "num_experts_per_tok":2,"norm_topk_prob":true,"hidden_act":"gelu_new"}
+            """#,
             {
                 try MoEConfiguration(
-                    experts: 4, topK: 2, hidden: 8, expertHidden: 5, expert: .gated(.geluTanh), shared: .sigmoidGated(width: 7))
+                    experts: 4, topK: 2, hidden: 8, expertHidden: 5, expert: .gated(.geluTanh),
+                    shared: .sigmoidGated(width: 7))
             }, [0, 1, 2, 3]
         ),
         (
-            #"{"model_type":"qwen3_moe","num_hidden_layers":7,"hidden_size":8,"intermediate_size":6,"moe_intermediate_size":5,"num_local_experts":4,"num_experts_per_tok":4,"decoder_sparse_step":2,"mlp_only_layers":[3,100],"hidden_act":"swish"}"#,
+            #"""
+            {"model_type":"qwen3_moe","num_hidden_layers":7,"hidden_size":8,"intermediate_size":6,
+            "moe_intermediate_size":5,"num_local_experts":4,"num_experts_per_tok":4,
+            "decoder_sparse_step":2,"mlp_only_layers":[3,100],"hidden_act":"swish"}
+            """#,
             {
                 try MoEConfiguration(
                     experts: 4, topK: 4, hidden: 8, expertHidden: 5, router: RouterConfiguration(normalisation: .none))
             }, [1, 5]
         ),
         (
-            #"{"model_type":"olmoe","num_hidden_layers":1,"hidden_size":8,"intermediate_size":6,"num_experts":4,"num_experts_per_tok":1,"hidden_act":"relu","norm_topk_prob":null}"#,
+            #"""
+            {"model_type":"olmoe","num_hidden_layers":1,"hidden_size":8,"intermediate_size":6,
+            "num_experts":4,"num_experts_per_tok":1,"hidden_act":"relu","norm_topk_prob":null}
+            """#,
             {
                 try MoEConfiguration(
                     experts: 4, topK: 1, hidden: 8, expertHidden: 6, router: RouterConfiguration(normalisation: .none),

@@ -13,10 +13,13 @@ struct CheckpointJSONTests {
         ("0.5", .number(0.5)), ("1e3", .number(1000)), ("-1.5E-2", .number(-0.015)), ("2e+1", .number(20)),
         ("1e-400", .number(0)), ("8.0", .number(8)),
         (#""""#, .string("")), (#""a""#, .string("a")), (#""\"\\\/\b\f\n\r\t""#, .string("\"\\/\u{8}\u{c}\n\r\t")),
-        (#""\u00e9\u0000""#, .string("é\0")), (#""\ud83d\ude00""#, .string("😀")), (#""é😀\n߿ࠀ\uFFFF""#, .string("é😀\n߿ࠀ\u{ffff}")),
+        (#""\u00e9\u0000""#, .string("é\0")), (#""\ud83d\ude00""#, .string("😀")),
+        (#""é😀\n߿ࠀ\uFFFF""#, .string("é😀\n߿ࠀ\u{ffff}")),
         ("\"\u{7f}\"", .string("\u{7f}")),
-        ("[]", .array([])), ("[ ]", .array([])), ("[1,[2],{}]", .array([.integer(1), .array([.integer(2)]), .object([:])])),
-        ("{}", .object([:])), (#"{"a":1 , "b" : {"a":null}}"#, .object(["a": .integer(1), "b": .object(["a": .null])])),
+        ("[]", .array([])), ("[ ]", .array([])),
+        ("[1,[2],{}]", .array([.integer(1), .array([.integer(2)]), .object([:])])),
+        ("{}", .object([:])),
+        (#"{"a":1 , "b" : {"a":null}}"#, .object(["a": .integer(1), "b": .object(["a": .null])])),
         (String(repeating: "[", count: 64) + String(repeating: "]", count: 64), nested(64)),
     ]
 
@@ -36,7 +39,8 @@ struct CheckpointJSONTests {
     static let rejected: [(String, Int, String)] = [
         ("", 0, "ends where a value"), ("   ", 3, "ends where a value"), ("nul", 0, "true, false or null"),
         ("True", 0, "found T"), ("NaN", 0, "found N"), ("Infinity", 0, "found I"), ("-Infinity", 1, "a number"),
-        ("1 2", 2, "follows the end"), ("{} x", 3, "follows the end"), ("[1]]", 3, "follows the end"), ("nullx", 4, "follows the end"),
+        ("1 2", 2, "follows the end"), ("{} x", 3, "follows the end"), ("[1]]", 3, "follows the end"),
+        ("nullx", 4, "follows the end"),
         ("\u{feff}{}", 0, "byte-order mark"),
         ("01", 0, "leading zero"), ("-01", 0, "leading zero"), ("00", 0, "leading zero"), ("+1", 0, "found +"),
         (".5", 0, "found ."), ("1.", 2, "a digit"), ("1.e5", 2, "a digit"), ("1e", 2, "a digit"), ("1e+", 3, "a digit"),
@@ -52,10 +56,12 @@ struct CheckpointJSONTests {
         (#"[{"b":{"x":1,"x":1}}]"#, 18, "twice"),
         ("\"a", 2, "ends inside a string"), ("\"a\nb\"", 2, "control character"), ("\"\t\"", 1, "control character"),
         ("\"\0\"", 1, "control character"),
-        (#""\x""#, 1, "unknown escape"), (#""\u12"#, 1, "four hexadecimal"), (#""\u12g4""#, 1, "four hexadecimal"), (#""\"#, 1, "escape"),
+        (#""\x""#, 1, "unknown escape"), (#""\u12"#, 1, "four hexadecimal"), (#""\u12g4""#, 1, "four hexadecimal"),
+        (#""\"#, 1, "escape"),
         (#""\ud800""#, 1, "surrogate"), (#""\udc00""#, 1, "surrogate"), (#""\ud800x""#, 1, "surrogate"),
         (#""\ud800\n""#, 1, "surrogate"), (#""\ud800\ud800""#, 1, "surrogate"), (#""\ud800\u0041""#, 1, "surrogate"),
-        ("// c\n1", 0, "found /"), ("[1,/**/2]", 3, "found /"), ("\u{a0}1", 0, "found 0xc2"), ("\u{b}1", 0, "found 0xb"),
+        ("// c\n1", 0, "found /"), ("[1,/**/2]", 3, "found /"), ("\u{a0}1", 0, "found 0xc2"),
+        ("\u{b}1", 0, "found 0xb"),
         (String(repeating: "[", count: 65) + String(repeating: "]", count: 65), 64, "nested deeper than 64"),
         (String(repeating: #"{"a":"#, count: 100_000), 320, "nested deeper than 64"),
         (String(repeating: "[", count: 1_000_000), 64, "nested deeper than 64"),
@@ -74,7 +80,8 @@ struct CheckpointJSONTests {
 
     /// Ill-formed UTF-8 inside a string: stray and missing continuations, overlong forms, surrogates, beyond U+10FFFF.
     static let illFormed: [[UInt8]] = [
-        [0x80], [0xbf], [0xc2], [0xc2, 0x41], [0xc0, 0x80], [0xc1, 0xbf], [0xe0, 0x80, 0x80], [0xe0, 0x9f, 0xbf], [0xe2, 0x82],
+        [0x80], [0xbf], [0xc2], [0xc2, 0x41], [0xc0, 0x80], [0xc1, 0xbf], [0xe0, 0x80, 0x80], [0xe0, 0x9f, 0xbf],
+        [0xe2, 0x82],
         [0xe2, 0x82, 0x41], [0xed, 0xa0, 0x80], [0xed, 0xbf, 0xbf], [0xf0, 0x80, 0x80, 0x80], [0xf0, 0x8f, 0xbf, 0xbf],
         [0xf0, 0x9f, 0x98], [0xf4, 0x90, 0x80, 0x80], [0xf5, 0x80, 0x80, 0x80], [0xff], [0xfe],
     ]
@@ -92,7 +99,7 @@ struct CheckpointJSONTests {
     }
 
     @Test func longTextIsCutInMessages() {
-        let key = String(repeating: "k\u{301}", count: 1_000_000)
+        let key = String(repeating: "k\u{301}", count: 100_000)
         expectCheckpointError(file: "f.json", ["…", "twice"]) { _ = try Self.parse(#"{"\#(key)":1,"\#(key)":1}"#) }
     }
 

@@ -31,7 +31,8 @@ struct CheckpointSafetensorsTests {
     static let malformed: [Malformed] = [
         Malformed("empty file", [], "0 bytes long", "at least 8"),
         Malformed("seven bytes", [2, 0, 0, 0, 0, 0, 0], "7 bytes long", "at least 8"),
-        Malformed("header over the file", safetensors("{}", length: 3), "header of 3 bytes in a file of 10", "cut short"),
+        Malformed(
+            "header over the file", safetensors("{}", length: 3), "header of 3 bytes in a file of 10", "cut short"),
         Malformed("header over the limit", safetensors("{}", length: 100_000_001), "100000001", "at most 100000000"),
         Malformed("header of 2^64 - 1", safetensors("{}", length: .max), "18446744073709551615", "at most 100000000"),
         Malformed("header of 2^63", safetensors("{}", length: 1 << 63), "9223372036854775808", "at most"),
@@ -39,24 +40,29 @@ struct CheckpointSafetensorsTests {
         Malformed("header that is no object", safetensors("[]"), "begins with {"),
         Malformed("blank before the header", safetensors(" {}"), "begins with {"),
         Malformed("byte-order mark", safetensors("\u{feff}{}"), "byte 0", "byte-order mark"),
-        Malformed("invalid UTF-8", safetensors(header: Array(#"{""#.utf8) + [0xc3, 0x28], data: []), "byte 2", "invalid UTF-8"),
+        Malformed(
+            "invalid UTF-8", safetensors(header: Array(#"{""#.utf8) + [0xc3, 0x28], data: []), "byte 2", "invalid UTF-8"
+        ),
         Malformed("header cut short", safetensors(#"{"a":{"dtype":"F32""#), "header", "byte 19", "ends where"),
         Malformed("not JSON", safetensors(#"{"a":{dtype:"F32"}}"#), "byte 6", "a key in quotes"),
         Malformed("trailing bytes in the header", safetensors("{}}"), "byte 2", "follows the end"),
         Malformed("NUL padding", safetensors("{}\0\0"), "byte 2", "follows the end"),
         Malformed(
-            "tensor twice", safetensors(#"{"a":\#(entry("[1]", 0, 4)),"a":\#(entry("[1]", 4, 8))}"#, data: 8), "\"a\"", "twice"),
+            "tensor twice", safetensors(#"{"a":\#(entry("[1]", 0, 4)),"a":\#(entry("[1]", 4, 8))}"#, data: 8), "\"a\"",
+            "twice"),
         Malformed("dtype twice", safetensors(#"{"a":{"dtype":"F32","dtype":"F32"}}"#), "\"dtype\"", "twice"),
         Malformed("shape twice", safetensors(#"{"a":{"shape":[],"shape":[]}}"#), "\"shape\"", "twice"),
         Malformed(
-            "offsets twice", safetensors(#"{"a":{"data_offsets":[0,4],"data_offsets":[0,4]}}"#), "\"data_offsets\"", "twice"),
+            "offsets twice", safetensors(#"{"a":{"data_offsets":[0,4],"data_offsets":[0,4]}}"#), "\"data_offsets\"",
+            "twice"),
         Malformed("unknown member twice", safetensors(#"{"a":{"x":1,"x":1}}"#), "\"x\"", "twice"),
         Malformed("metadata twice", safetensors(#"{"__metadata__":{},"__metadata__":{}}"#), "__metadata__", "twice"),
         Malformed("metadata key twice", safetensors(#"{"__metadata__":{"k":"","k":""}}"#), "\"k\"", "twice"),
         Malformed("metadata that is no object", safetensors(#"{"__metadata__":1}"#), "an object"),
         Malformed("metadata number", safetensors(#"{"__metadata__":{"k":1}}"#), "__metadata__ \"k\"", "a string"),
         Malformed("metadata null", safetensors(#"{"__metadata__":{"k":null}}"#), "__metadata__ \"k\"", "a string"),
-        Malformed("nesting", safetensors(#"{"a":{"x":\#(String(repeating: "[", count: 100))"#), "nested deeper than 64"),
+        Malformed(
+            "nesting", safetensors(#"{"a":{"x":\#(String(repeating: "[", count: 100))"#), "nested deeper than 64"),
         Malformed("entry that is no object", entry: "3", "has to be an object"),
         Malformed("dtype missing", entry: #"{"shape":[2],"data_offsets":[0,8]}"#, "lacks dtype"),
         Malformed("shape missing", entry: #"{"dtype":"F32","data_offsets":[0,8]}"#, "lacks shape"),
@@ -72,15 +78,24 @@ struct CheckpointSafetensorsTests {
         Malformed(
             "overflowing extent", safetensors(#"{"a":\#(entry("[18446744073709551616]", 0, 8))}"#, data: 8), "64 bits"),
         Malformed(
-            "too many extents", entry: entry("[\(Array(repeating: "1", count: 65).joined(separator: ","))]", 0, 8), "at most 64"),
-        Malformed("shape product overflows", entry: entry("[4294967296,4294967296]", 0, 8), "[4294967296, 4294967296]", "F32"),
+            "too many extents", entry: entry("[\(Array(repeating: "1", count: 65).joined(separator: ","))]", 0, 8),
+            "at most 64"),
+        Malformed(
+            "shape product overflows", entry: entry("[4294967296,4294967296]", 0, 8), "[4294967296, 4294967296]",
+            "F32"),
         Malformed("shape × type overflows", entry: entry("[2305843009213693952]", 0, 8), "2305843009213693952", "2^60"),
         Malformed("half a byte", entry: entry("[3]", 0, 2, type: "F4"), "no whole number of bytes"),
-        Malformed("offsets number", entry: #"{"dtype":"F32","shape":[2],"data_offsets":8}"#, "data_offsets", "an array"),
-        Malformed("one offset", entry: #"{"dtype":"F32","shape":[2],"data_offsets":[8]}"#, "data_offsets", "two numbers"),
-        Malformed("three offsets", entry: #"{"dtype":"F32","shape":[2],"data_offsets":[0,8,8]}"#, "data_offsets", "at most 2"),
+        Malformed(
+            "offsets number", entry: #"{"dtype":"F32","shape":[2],"data_offsets":8}"#, "data_offsets", "an array"),
+        Malformed(
+            "one offset", entry: #"{"dtype":"F32","shape":[2],"data_offsets":[8]}"#, "data_offsets", "two numbers"),
+        Malformed(
+            "three offsets", entry: #"{"dtype":"F32","shape":[2],"data_offsets":[0,8,8]}"#, "data_offsets",
+            "at most 2"),
         Malformed("negative offset", entry: entry("[2]", -8, 0), "data_offsets", "0 or more"),
-        Malformed("fractional offset", entry: #"{"dtype":"F32","shape":[2],"data_offsets":[0,8.5]}"#, "data_offsets", "0 or more"),
+        Malformed(
+            "fractional offset", entry: #"{"dtype":"F32","shape":[2],"data_offsets":[0,8.5]}"#, "data_offsets",
+            "0 or more"),
         Malformed("offsets run backwards", entry: entry("[2]", 8, 0), "[8, 0] run backwards"),
         Malformed("offsets past the end", entry: entry("[4]", 0, 16), "cut short", "end at 16", "8 bytes of data"),
         Malformed("offsets far past the end", entry: entry("[2]", 0, .max), "cut short", "\(Int.max)"),
@@ -95,9 +110,12 @@ struct CheckpointSafetensorsTests {
             "overlap", safetensors(#"{"b":\#(entry("[2]", 4, 12)),"a":\#(entry("[2]", 0, 8))}"#, data: 12), tensor: "b",
             "from 4", "overlaps that of \"a\""),
         Malformed(
-            "same data twice", safetensors(#"{"a":\#(entry("[2]", 0, 8)),"b":\#(entry("[2]", 0, 8))}"#, data: 8), tensor: "b",
+            "same data twice", safetensors(#"{"a":\#(entry("[2]", 0, 8)),"b":\#(entry("[2]", 0, 8))}"#, data: 8),
+            tensor: "b",
             "overlaps that of \"a\""),
-        Malformed("trailing bytes", safetensors(#"{"a":\#(entry("[2]", 0, 8))}"#, data: 9), "1 bytes follow", "expected none"),
+        Malformed(
+            "trailing bytes", safetensors(#"{"a":\#(entry("[2]", 0, 8))}"#, data: 9), "1 bytes follow",
+            "expected none"),
         Malformed("data without tensors", safetensors("{}", data: 5), "5 bytes follow"),
     ]
 
@@ -105,14 +123,19 @@ struct CheckpointSafetensorsTests {
     func rejects(_ fixture: Malformed) throws {
         let scratch = try Scratch()
         let path = try scratch.write("bad.safetensors", fixture.bytes)
-        expectCheckpointError(file: path, tensor: fixture.tensor, fixture.fragments) { _ = try SafetensorsFile(at: path) }
+        expectCheckpointError(file: path, tensor: fixture.tensor, fixture.fragments) {
+            _ = try SafetensorsFile(at: path)
+        }
     }
 
     /// What is unusual and still a file of the format.
     @Test(arguments: [
         (safetensors("{}"), 0), (safetensors("{}   \n"), 0), (safetensors(#"{"__metadata__":{"k":"v"}}"#), 0),
         (safetensors(#"{"a":\#(entry("[]", 0, 4))}"#, data: 4), 1),
-        (safetensors(#"{"a":\#(entry("[0,7]", 0, 0)),"b":\#(entry("[1]", 0, 4)),"c":\#(entry("[0]", 4, 4))}"#, data: 4), 3),
+        (
+            safetensors(
+                #"{"a":\#(entry("[0,7]", 0, 0)),"b":\#(entry("[1]", 0, 4)),"c":\#(entry("[0]", 4, 4))}"#, data: 4), 3
+        ),
         (safetensors(#"{"b":\#(entry("[1]", 4, 8)),"a":\#(entry("[1]", 0, 4))}"#, data: 8), 2),
         (safetensors(#"{"a":{"new":[{}],"data_offsets":[0,2],"shape":[2,2],"dtype":"F4"}}"#, data: 2), 1),
         (safetensors(#"{"":\#(entry("[1]", 0, 4))}"#, data: 4), 1),
@@ -141,11 +164,14 @@ struct CheckpointSafetensorsTests {
     }
 
     @Test func survivesDamage() throws {
-        let bytes = safetensors(#"{"a":\#(Self.entry("[1,2]", 0, 8)),"b":\#(Self.entry("[1]", 8, 10, type: "F16"))}"#, data: 10)
+        let bytes = safetensors(
+            #"{"a":\#(Self.entry("[1,2]", 0, 8)),"b":\#(Self.entry("[1]", 8, 10, type: "F16"))}"#, data: 10)
         let header = Array(bytes[8..<bytes.count - 10])
         let data = 8 + header.count..<bytes.count
         _ = try SafetensorsHeader(header, data: data, file: "f")
-        for end in header.indices { #expect(throws: MoEError.self) { try SafetensorsHeader(Array(header[..<end]), data: data, file: "f") } }
+        for end in header.indices {
+            #expect(throws: MoEError.self) { try SafetensorsHeader(Array(header[..<end]), data: data, file: "f") }
+        }
         for index in header.indices {
             for byte in UInt8.min...UInt8.max {
                 var damaged = header
@@ -166,7 +192,8 @@ struct CheckpointSafetensorsTests {
         let clock = ContinuousClock()
         var tensors = 0
         let elapsed = try clock.measure {
-            tensors = try SafetensorsHeader(header, data: 8 + header.count..<8 + header.count + 400_000, file: "f").tensors.count
+            tensors = try SafetensorsHeader(header, data: 8 + header.count..<8 + header.count + 400_000, file: "f")
+                .tensors.count
         }
         #expect(tensors == 100_000)
         #expect(elapsed < .seconds(2), "\(header.count) bytes in \(elapsed)")
@@ -192,7 +219,8 @@ struct CheckpointSafetensorsTests {
         for path in [scratch.path, scratch["pipe"], "/dev/null"] {
             expectCheckpointError(file: path, ["is not a regular file"]) { _ = try SafetensorsFile(at: path) }
         }
-        #expect(throws: MoEError.system(file: scratch["none"], operation: "open", reason: "No such file or directory")) {
+        #expect(throws: MoEError.system(file: scratch["none"], operation: "open", reason: "No such file or directory"))
+        {
             try SafetensorsFile(at: scratch["none"])
         }
         #expect(throws: MoEError.self) { try SafetensorsFile(at: "a\0b") }
@@ -219,9 +247,15 @@ struct CheckpointSafetensorsTests {
         #expect(try file.integers("i64") == [-5, 1 << 40])
         #expect(try file.integers("i32") == [-5])
         for tensor in file.tensors { #expect(tensor.bytes.lowerBound.isMultiple(of: max(1, tensor.type.bitCount / 8))) }
-        expectCheckpointError(file: file.path, tensor: "i32", ["type I32", "F32, BF16 or F16"]) { _ = try file.activations("i32") }
-        expectCheckpointError(file: file.path, tensor: "f32", ["type F32", "I64 or I32"]) { _ = try file.integers("f32") }
-        expectCheckpointError(file: file.path, tensor: "none", ["is missing", "f32"]) { _ = try file.activations("none") }
+        expectCheckpointError(file: file.path, tensor: "i32", ["type I32", "F32, BF16 or F16"]) {
+            _ = try file.activations("i32")
+        }
+        expectCheckpointError(file: file.path, tensor: "f32", ["type F32", "I64 or I32"]) {
+            _ = try file.integers("f32")
+        }
+        expectCheckpointError(file: file.path, tensor: "none", ["is missing", "f32"]) {
+            _ = try file.activations("none")
+        }
         var buffer = [UInt8](repeating: 0, count: 8)
         #expect(throws: MoEError.self) {
             try buffer.withUnsafeMutableBytes { try file.read(try file.tensor("i32"), from: 0, into: $0) }
@@ -302,7 +336,9 @@ struct CheckpointWriterTests {
                     try writer.write(to: scratch["y"])
                     exit(3)
                 } catch MoEError.system(_, "write", _) {
-                    guard scratch.contents == ["y"], try Scratch.bytes(scratch["y"]) == Array("old".utf8) else { exit(4) }
+                    guard scratch.contents == ["y"], try Scratch.bytes(scratch["y"]) == Array("old".utf8) else {
+                        exit(4)
+                    }
                     try FileManager.default.removeItem(atPath: scratch.path)
                     exit(0)
                 } catch {

@@ -41,8 +41,8 @@ func safetensors(header: [UInt8], data: [UInt8], length: UInt64? = nil) -> [UInt
     return (0..<8).map { UInt8(truncatingIfNeeded: length >> ($0 * 8)) } + header + data
 }
 
-/// Expects a ``MoEError/checkpoint(file:tensor:problem:)`` within a second, naming a file and a tensor, whose message has every
-/// one of some fragments.
+/// Expects a ``MoEError/checkpoint(file:tensor:problem:)`` within a second, naming a file and a tensor, whose message
+/// has every one of some fragments.
 func expectCheckpointError(
     file: String, tensor: String? = nil, _ fragments: [String], sourceLocation: SourceLocation = #_sourceLocation,
     _ body: () throws -> Void

@@ -1,13 +1,14 @@
-/// A published model family: what the keys of its config.json mean and what it calls its tensors. Adding a family is adding a
-/// value of this type to ``known``.
+/// A published model family: what the keys of its config.json mean and what it calls its tensors. Adding a family is
+/// adding a value of this type to ``known``.
 struct ModelFamily: Sendable {
     /// `model_type` in config.json.
     let modelType: String
     /// The layers that are Mixture-of-Experts layers, ascending.
     let moeLayers: @Sendable (CheckpointConfig) throws(MoEError) -> [Int]
     /// One such layer.
-    let configuration: @Sendable (CheckpointConfig, _ layer: Int, _ weightType: ElementType?) throws(MoEError)
-        -> MoEConfiguration
+    let configuration:
+        @Sendable (CheckpointConfig, _ layer: Int, _ weightType: ElementType?) throws(MoEError)
+            -> MoEConfiguration
     /// The ways in which the family's checkpoints name their tensors; the first whose tensors are there is taken.
     let layouts: [TensorLayout]
 
@@ -49,7 +50,8 @@ struct ProjectionNames: Sendable {
 
 /// How the routed experts are stored.
 enum ExpertTensors: Sendable {
-    /// A tensor for each matrix of each expert, [F, H] and [H, F], in numbered folders: `mlp.experts.17.gate_proj.weight`.
+    /// A tensor for each matrix of each expert, [F, H] and [H, F], in numbered folders:
+    /// `mlp.experts.17.gate_proj.weight`.
     case separate(folder: String, names: ProjectionNames)
     /// One tensor [E, 2F, H], in which an expert's gate rows stand before its up rows, and one [E, H, F].
     case merged(gateUp: String, down: String)

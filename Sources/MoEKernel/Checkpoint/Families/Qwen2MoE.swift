@@ -1,7 +1,7 @@
 extension ModelFamily {
-    /// Qwen1.5-MoE-A2.7B and Qwen2-57B-A14B: beside the routed experts a wide shared one, scaled per token by a sigmoid.
-    /// `intermediate_size` is the width of the dense layers. Source: Qwen team, "Qwen2 Technical Report", 2024;
-    /// transformers `qwen2_moe`.
+    /// Qwen1.5-MoE-A2.7B and Qwen2-57B-A14B: beside the routed experts a wide shared one, scaled per token by a
+    /// sigmoid. `intermediate_size` is the width of the dense layers. Source: Qwen team, "Qwen2 Technical Report",
+    /// 2024; transformers `qwen2_moe`.
     static let qwen2MoE = ModelFamily(
         modelType: "qwen2_moe",
         moeLayers: { (config) throws(MoEError) in try config.sparseStepLayers() },
