@@ -130,12 +130,12 @@ struct CheckpointVectorTests {
         }
 
         #expect(
-            routing.expertIndices.map(Int.init)
+            routing.tokensPerExpert
                 == chosen.reduce(into: [Int](repeating: 0, count: routing.experts)) { $0[$1] += 1 })
         if expected["aux_loss"] != nil {
             // The reference's softmax of bf16 logits is itself in bf16.
             try close(
-                [Float(0)], expected.activations("aux_loss").elements, exact.isEmpty ? 1e-5 : 3e-2,
+                [Float(routing.loadBalancingLoss)], expected.activations("aux_loss").elements, exact.isEmpty ? 1e-5 : 3e-2,
                 "load-balancing loss")
         }
 
@@ -164,6 +164,31 @@ struct CheckpointVectorTests {
         try close(
             rows.flatMap { $0.logits.map { Float($0) } }, expected.activations("router_logits" + exact).elements, 5e-6,
             "logits")
+    }
+
+    @Test func layersShareThreads() throws {
+        let folder = try #require(Self.fixtures.first { $0.hasSuffix("/mixtral") })
+        let checkpoint = try MoECheckpoint(at: folder)
+        let pool = try checkpoint.layer(2).pool
+        #expect(try checkpoint.layer(2).pool === pool)
+        let other = try ThreadPool(threads: 1)
+        #expect(try checkpoint.layer(2, pool: other).pool === other)
+        #expect(try MoECheckpoint(at: folder, pool: other).layer(2).pool === other)
+        #expect(try checkpoint.layer(2, weightType: .bfloat16).weightByteCount < checkpoint.layer(2).weightByteCount)
+    }
+
+    @Test func weightsThatAreNotFiniteAreNamed() throws {
+        let folder = try #require(Self.fixtures.first { $0.hasSuffix("/mixtral") })
+        let name = "model.layers.2.block_sparse_moe.experts.4.w3.weight"
+        let scratch = try Scratch()
+        try scratch.write("config.json", Scratch.bytes(folder + "/config.json"))
+        var bytes = try Scratch.bytes(folder + "/model.safetensors")
+        let tensor = try SafetensorsFile(at: folder + "/model.safetensors").tensor(name)
+        // The upper half of an fp32 NaN, in the last element.
+        bytes.replaceSubrange(tensor.bytes.upperBound - 2..<tensor.bytes.upperBound, with: [0xc0, 0x7f])
+        let path = try scratch.write("model.safetensors", bytes)
+        let error = #expect(throws: MoEError.self) { try MoECheckpoint(at: scratch.path).layer(2) }
+        #expect("\(error!)".contains(name) && "\(error!)".contains(path), "\(error!)")
     }
 
     func compare(_ values: [Float], _ expected: SafetensorsFile, _ name: String, _ meta: Meta) throws {
