@@ -115,11 +115,12 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
             var tile = 0
             while tile < split.count {
                 if !single {
-                    // This tile's share of the next block's cache lines.
+                    // This tile's share of the next block's cache lines, into the second level: the first is full
+                    // with this block and the activations.
                     var line = tile &* lines / split.count
                     let end = (tile &+ 1) &* lines / split.count
                     while line < end {
-                        cp_prefetch(next + line &* 64)
+                        cp_prefetch_far(next + line &* 64)
                         line &+= 1
                     }
                 }

@@ -138,6 +138,11 @@ extension MoELayer {
     /// Choices → rows grouped by expert. With `everyExpert` the batch must have been prepared for it.
     package func runDispatch(workspace: inout MoEWorkspace, everyExpert: Bool = false) throws(MoEError) {
         let memory = try memory(workspace)
+        guard (memory.slots == configuration.experts) == everyExpert || configuration.topK == configuration.experts else {
+            throw .input(
+                name: "workspace", value: "prepared for \(memory.slots) experts a token",
+                expectation: "\(everyExpert ? configuration.experts : configuration.topK); runLogits prepares it")
+        }
         if everyExpert { backend.dispatchToEveryExpert(memory) } else { backend.dispatch(memory) }
         workspace.hasRouting = true
     }

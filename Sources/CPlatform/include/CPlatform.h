@@ -72,6 +72,11 @@ static inline __attribute__((always_inline)) void cp_prefetch(const void *_Nonnu
     __builtin_prefetch(address, 0, 3);
 }
 
+/// As cp_prefetch, but into the second-level cache only.
+static inline __attribute__((always_inline)) void cp_prefetch_far(const void *_Nonnull address) {
+    __builtin_prefetch(address, 0, 2);
+}
+
 static inline __attribute__((always_inline)) void cp_pause(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();

@@ -108,7 +108,7 @@ public struct MoEWorkspace: ~Copyable {
             experts = backend.configuration.experts
             logitStride = backend.weights.router.columns
         }
-        if buffers!.tokens != tokens { hasRouting = false }
+        hasRouting = false
         buffers!.tokens = tokens
         buffers!.slots = slots
     }

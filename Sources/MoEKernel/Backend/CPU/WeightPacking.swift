@@ -224,12 +224,22 @@ private func convert(
     }
 }
 
+/// k values taken together while interleaving: a cache line of each source row, read whole while it is there. Sixteen rows of a
+/// power-of-two length share one cache set, so walking down the columns would miss on every value.
+private let interleaveStep = 32
+
 /// [16][depth] words → [depth][16] words.
 private func interleaveWords(_ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int) {
     let rows = source.assumingMemoryBound(to: UInt32.self)
     let out = target.assumingMemoryBound(to: UInt32.self)
-    for k in 0..<depth {
-        for column in 0..<16 { out[k &* 16 &+ column] = rows[column &* depth &+ k] }
+    var start = 0
+    while start < depth {
+        let end = min(start &+ interleaveStep, depth)
+        for column in 0..<16 {
+            let row = rows + column &* depth
+            for k in start..<end { out[k &* 16 &+ column] = row[k] }
+        }
+        start = end
     }
 }
 
@@ -237,11 +247,14 @@ private func interleaveWords(_ source: UnsafeRawPointer, _ target: UnsafeMutable
 private func interleaveHalves(_ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int) {
     let rows = source.assumingMemoryBound(to: UInt16.self)
     let out = target.assumingMemoryBound(to: UInt32.self)
-    for k in 0..<depth {
+    var start = 0
+    while start < depth {
+        let end = min(start &+ interleaveStep, depth)
         for column in 0..<8 {
-            let low = UInt32(rows[column &* depth &+ k])
-            let high = UInt32(rows[(column &+ 8) &* depth &+ k])
-            out[k &* 8 &+ column] = low | high << 16
+            let low = rows + column &* depth
+            let high = rows + (column &+ 8) &* depth
+            for k in start..<end { out[k &* 8 &+ column] = UInt32(low[k]) | UInt32(high[k]) << 16 }
         }
+        start = end
     }
 }
