@@ -33,13 +33,14 @@ enum RunCommand: Command {
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
         _ = try arguments.choice("device", Device.self)
-        let size = 1...(1 << 30)
+        // Any whole number is taken here: the configuration says best what is wrong with one.
+        let size = Int.min...Int.max
         var workload = Workload(
-            name: "run", tokens: try arguments.number("tokens", in: 1...(1 << 24)) ?? 512,
+            name: "run", tokens: try arguments.number("tokens", in: size) ?? 512,
             hidden: try arguments.number("hidden", in: size) ?? 512,
             expertHidden: try arguments.number("expert-hidden", in: size) ?? 2048,
-            experts: try arguments.number("experts", in: 1...MoEConfiguration.maximumExperts) ?? 8,
-            topK: try arguments.number("top-k", in: 1...MoEConfiguration.maximumExperts) ?? 2)
+            experts: try arguments.number("experts", in: size) ?? 8,
+            topK: try arguments.number("top-k", in: size) ?? 2)
         workload.weightType = try arguments.choice("dtype", ElementType.self) ?? .float32
         workload.expert = try arguments.choice("expert", Workload.Expert.self) ?? .gated
         workload.activation = try arguments.choice("activation", Activation.self) ?? .silu

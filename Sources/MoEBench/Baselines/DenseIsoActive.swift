@@ -21,9 +21,7 @@ package final class DenseIsoActive: Implementation {
         boxes = inputs.batches.map { _ in WorkspaceBox() }
         y = OutputBuffer(count: inputs.tokens * inputs.hidden)
         for (box, x) in zip(boxes, inputs.batches) {
-            try layer.runLogits(x.span, workspace: &box.workspace)
-            try layer.runSelection(workspace: &box.workspace)
-            try layer.runDispatch(workspace: &box.workspace)
+            try LayerStage.route(layer, x, box)
         }
     }
 

@@ -27,7 +27,7 @@ extension Work {
     /// x · Wᵀ of the router.
     package static func gating(_ configuration: MoEConfiguration, tokens: Int) -> Work {
         let weights = configuration.experts * configuration.hidden
-        return Work(flops: 2 * tokens * weights, bytes: weights * (configuration.weightType ?? .float32).byteCount)
+        return Work(flops: product(2, tokens, weights), bytes: weights * (configuration.weightType ?? .float32).byteCount)
     }
 
     /// The experts, from where tokens were really sent. With several batches, which calls rotate over, it is the mean of a
@@ -40,7 +40,15 @@ extension Work {
         let touched = batches.reduce(0) { $0 + $1.count { $0 > 0 } }
         let together = (0..<configuration.experts).count { expert in batches.contains { $0[expert] > 0 } }
         return Work(
-            flops: 2 * weights * assignments / batches.count, bytes: bytes * touched / batches.count,
+            flops: product(2, weights, assignments) / batches.count, bytes: bytes * touched / batches.count,
             workingSet: bytes * together)
+    }
+
+    /// A product that stops at the largest number: only work that no machine could do gets there.
+    static func product(_ factors: Int...) -> Int {
+        factors.reduce(1) { partial, factor in
+            let (result, overflow) = partial.multipliedReportingOverflow(by: factor)
+            return overflow ? .max : result
+        }
     }
 }

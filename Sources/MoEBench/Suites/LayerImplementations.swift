@@ -59,6 +59,8 @@ package final class LayerStage: Implementation {
         self.inputs = inputs
         boxes = inputs.batches.map { _ in WorkspaceBox() }
         for (box, x) in zip(boxes, inputs.batches) {
+            // All of routing, whatever the stage: a workspace shows its routing only once there is one.
+            try LayerStage.route(layer, x, box)
             try before(on: x, box)
             try run(on: x, box)
         }
@@ -80,9 +82,15 @@ package final class LayerStage: Implementation {
 
     /// The stages that this one reads from.
     private func before(on x: [Float], _ box: WorkspaceBox) throws(MoEError) {
-        if stage == .gating { return }
+        switch stage {
+        case .gating: break
+        case .routing: try layer.runLogits(x.span, workspace: &box.workspace)
+        case .experts: try Self.route(layer, x, box)
+        }
+    }
+
+    static func route(_ layer: MoELayer, _ x: [Float], _ box: WorkspaceBox) throws(MoEError) {
         try layer.runLogits(x.span, workspace: &box.workspace)
-        if stage == .routing { return }
         try layer.runSelection(workspace: &box.workspace)
         try layer.runDispatch(workspace: &box.workspace)
     }

@@ -78,7 +78,8 @@ package struct SuiteRunner {
         let perToken = Double(4 * configuration.hidden * (configuration.topK + 4))
             + Double(4 * configuration.expertHidden * configuration.topK)
         let needed = weights + Double(workload.tokens) * perToken
-        guard machine.memoryBytes > 0, needed > 0.9 * Double(machine.memoryBytes) else { return }
+        let available = machine.memoryBytes > 0 ? machine.memoryBytes : 1 << 40
+        guard needed > 0.9 * Double(available) else { return }
         throw .outOfMemory(
             bytes: needed < 0x1p62 ? Int(needed) : .max,
             purpose: "\(workload.sizes) in \(workload.weightType.rawValue); this machine has "

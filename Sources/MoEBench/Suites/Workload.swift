@@ -48,7 +48,10 @@ package struct Workload: Sendable, Hashable, Codable {
     }
 
     package func configuration() throws(MoEError) -> MoEConfiguration {
-        try MoEConfiguration(
+        guard tokens >= 1 else {
+            throw .configuration(field: "tokens", value: "\(tokens)", expectation: "1 or more")
+        }
+        return try MoEConfiguration(
             experts: experts, topK: topK, hidden: hidden, expertHidden: expertHidden, expert: kind,
             weightType: weightType)
     }

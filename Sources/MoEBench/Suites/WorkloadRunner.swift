@@ -65,14 +65,14 @@ package struct WorkloadRunner: Sendable {
     /// Tokens of a batch that the oracle computes: its scalar float64 arithmetic may take about a second.
     package static func checkedTokens(_ workload: Workload) -> Int {
         let flops = Work.flopsPerToken(workload)
-        let affordable = max(1, 1_500_000_000 / max(flops * workload.inputBatches, 1))
+        let affordable = max(1, 1_500_000_000 / max(Work.product(flops, workload.inputBatches), 1))
         return min(workload.tokens, max(workload.tokens <= 64 ? affordable : min(affordable, 8), 1))
     }
 
     package func run(_ workload: Workload, budget: Double) throws(MoEError) -> WorkloadReport {
         let clock = ContinuousClock()
         let start = clock.now
-        let configuration = try workload.configuration()
+        let configuration = try workload.configuration()  // names a bad size before anything is made
         let weights = MoEWeights.random(seed: workload.seed)
         let source = try weights.source(configuration)
 
@@ -193,6 +193,6 @@ package struct WorkloadRunner: Sendable {
 
 extension Work {
     static func flopsPerToken(_ workload: Workload) -> Int {
-        2 * workload.topK * workload.kind.projections.count * workload.hidden * workload.expertHidden
+        product(2, workload.topK, workload.kind.projections.count, workload.hidden, workload.expertHidden)
     }
 }
