@@ -32,7 +32,7 @@ let package = Package(
         .executable(name: "moe-bench", targets: ["moe-bench"]),
     ],
     targets: [
-        .target(name: "CPlatform"),
+        .target(name: "CPlatform", linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
         .target(name: "CMoECUDA", linkerSettings: [.linkedLibrary("dl", .when(platforms: [.linux]))]),
         .target(name: "MicroKernels", dependencies: ["CPlatform"], swiftSettings: optimised),
         .target(

@@ -1,35 +1,121 @@
-/// A Mixture-of-Experts layer: router, dispatch, experts, combine.
+/// A Mixture-of-Experts layer: each token visits its top-k experts, and its output is their weighted sum.
+///
+/// ```swift
+/// let configuration = try MoEConfiguration(experts: 8, topK: 2, hidden: 512, expertHidden: 2048)
+/// let layer = try MoELayer(configuration, weights: .random(seed: 1))
+/// let output = try layer.forward(x)     // x [tokens, 512] → output.y [tokens, 512]
+/// ```
+///
+/// A layer is immutable and may be used from several tasks at once. A token's result is bitwise the same whatever the batch
+/// around it and the number of threads.
 public final class MoELayer: Sendable {
-    public let configuration: MoEConfiguration
-    public let pool: ThreadPool
+    /// What the layer is.
+    public var configuration: MoEConfiguration { backend.configuration }
+    /// The threads it runs on.
+    public var pool: ThreadPool { backend.pool }
+    /// The instruction set of its kernels.
+    public var instructionSet: CPUInstructionSet { backend.instructionSet }
+    /// Bytes of packed weights.
+    public var weightByteCount: Int { backend.weights.byteCount }
 
+    let backend: CPUBackend
+
+    /// Reads and packs the weights.
+    ///
+    /// - Parameters:
+    ///   - configuration: What the layer is.
+    ///   - weights: Where its weights come from.
+    ///   - pool: Threads to run on, for all layers of a model to share; nil starts a pool of this layer's own.
+    ///   - instructionSet: Kernels to use; nil takes ``CPUInstructionSet/chosen()``.
+    /// - Throws: ``MoEError``: weights that are missing, of the wrong shape or not finite; memory that cannot be had; an
+    ///   instruction set that this machine lacks.
     public init(
         _ configuration: MoEConfiguration, weights: MoEWeights, pool: ThreadPool? = nil,
         instructionSet: CPUInstructionSet? = nil
     ) throws(MoEError) {
-        fatalError("pending")
+        let set = if let instructionSet { instructionSet } else { try CPUInstructionSet.chosen() }
+        guard CPUInstructionSet.supported.contains(set) else {
+            throw .unavailable(what: "instruction set \(set.rawValue)", reason: "this processor does not have it")
+        }
+        let threads = if let pool { pool } else { try ThreadPool() }
+        let source = try weights.source(configuration)
+        backend = try CPUBackend(configuration, source: source, pool: threads, instructionSet: set)
     }
 
-    public func forward<Element>(_ x: Tensor<Element>) throws(MoEError) -> MoEOutput<Element> { fatalError("pending") }
+    /// The layer's output for a batch, with the routing that led to it.
+    ///
+    /// - Parameter x: Activations of shape [tokens, hidden], or any shape that ends in hidden.
+    /// - Returns: y of x's shape and element type, and the routing.
+    /// - Throws: ``MoEError/input(name:value:expectation:)`` when the last dimension is not `hidden`;
+    ///   ``MoEError/outOfMemory(bytes:purpose:)``.
+    public func forward<Element>(_ x: Tensor<Element>) throws(MoEError) -> MoEOutput<Element> {
+        try checkWidth(x)
+        var workspace = MoEWorkspace()
+        var y = try Tensor<Element>(shape: x.shape, repeating: Element(0))
+        try forward(x.span, into: &y.mutableSpan, workspace: &workspace)
+        return MoEOutput(y: y, routing: workspace.routing ?? emptyRouting)
+    }
 
+    /// The server's form: reads and writes the caller's memory, and allocates nothing once the workspace has seen a batch as
+    /// large.
+    ///
+    /// - Parameters:
+    ///   - x: [tokens, hidden], row-major; tokens follow from its length.
+    ///   - y: [tokens, hidden], overwritten. Its element type may differ from x's.
+    ///   - workspace: Scratch memory; one a concurrent call.
+    /// - Throws: ``MoEError/input(name:value:expectation:)`` when a length does not fit; y is then untouched.
     public func forward<X: ActivationElement, Y: ActivationElement>(
         _ x: Span<X>, into y: inout MutableSpan<Y>, workspace: inout MoEWorkspace
-    ) throws(MoEError) { fatalError("pending") }
-
-    /// Instruction set of the kernels this layer runs.
-    public var instructionSet: CPUInstructionSet { fatalError("pending") }
-    /// Bytes of packed weights.
-    public var weightByteCount: Int { fatalError("pending") }
-
-    // Stages on a workspace, for the harness: each reads what the one before left there, and may be repeated.
-    package func runLogits(_ x: Span<Float>, workspace: inout MoEWorkspace) throws(MoEError) { fatalError("pending") }
-    package func runSelection(workspace: inout MoEWorkspace) throws(MoEError) { fatalError("pending") }
-    package func runDispatch(workspace: inout MoEWorkspace, everyExpert: Bool = false) throws(MoEError) {
-        fatalError("pending")
+    ) throws(MoEError) {
+        let tokens = try prepare(x, &workspace)
+        try check(count: y.count, "y", tokens: tokens)
+        let memory = workspace.buffers!
+        x.withUnsafeBytes { x in
+            y.withUnsafeMutableBytes { y in
+                guard let from = x.baseAddress, let to = y.baseAddress, tokens > 0 else { return }
+                backend.forward(
+                    Activations(base: from, type: X.elementType, tokens: tokens),
+                    into: CPUBackend.Output(base: to, type: Y.elementType), memory)
+            }
+        }
+        workspace.hasRouting = true
     }
-    package func runExperts(_ x: Span<Float>, workspace: inout MoEWorkspace) throws(MoEError) { fatalError("pending") }
-    package func runCombine(into y: inout MutableSpan<Float>, workspace: inout MoEWorkspace) throws(MoEError) {
-        fatalError("pending")
+
+    private var emptyRouting: Routing {
+        Routing(
+            unchecked: 0, experts: configuration.experts, topK: configuration.topK, logits: [], expertIndices: [],
+            weights: [])
+    }
+
+    // MARK: Checks
+
+    func checkWidth<Element>(_ x: Tensor<Element>) throws(MoEError) {
+        guard x.columns == configuration.hidden else {
+            throw .input(
+                name: "x", value: "of shape \(x.shape)", expectation: "a last dimension of \(configuration.hidden)")
+        }
+    }
+
+    private func check(count: Int, _ name: String, tokens: Int) throws(MoEError) {
+        guard count == tokens * configuration.hidden else {
+            throw .input(
+                name: name, value: "\(count) values",
+                expectation: "\(tokens * configuration.hidden) (\(tokens) tokens of \(configuration.hidden))")
+        }
+    }
+
+    /// Tokens in x, with room made for them.
+    func prepare<X>(
+        _ x: Span<X>, _ workspace: inout MoEWorkspace, everyExpert: Bool = false
+    ) throws(MoEError) -> Int {
+        guard x.count % configuration.hidden == 0 else {
+            throw .input(
+                name: "x", value: "\(x.count) values", expectation: "a multiple of hidden, \(configuration.hidden)")
+        }
+        let tokens = x.count / configuration.hidden
+        try workspace.prepare(
+            backend, tokens: tokens, slots: everyExpert ? configuration.experts : configuration.topK)
+        return tokens
     }
 }
 
@@ -39,25 +125,4 @@ public struct MoEOutput<Element: ActivationElement>: Sendable {
     public let y: Tensor<Element>
     /// Where the tokens went.
     public let routing: Routing
-}
-
-/// Scratch memory of one call at a time; grows to the largest batch it has seen, then allocates nothing.
-public struct MoEWorkspace: ~Copyable {
-    public init() {}
-    public var byteCount: Int { fatalError("pending") }
-    /// The routing of the last call (a copy).
-    public var routing: Routing? { fatalError("pending") }
-}
-
-/// Threads that layers share.
-public final class ThreadPool: Sendable {
-    public let threads: Int
-    public init(threads: Int? = nil) throws(MoEError) { fatalError("pending") }
-}
-
-public enum CPUInstructionSet: String, Sendable, Hashable, CaseIterable {
-    case baseline, avx2, avx512
-    public static var supported: [CPUInstructionSet] { fatalError("pending") }
-    /// MOE_INSTRUCTION_SET if set, else the widest supported.
-    public static func chosen() throws(MoEError) -> CPUInstructionSet { fatalError("pending") }
 }

@@ -6,6 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// For Swift, which sees the C library through this header under one name on every platform.
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif

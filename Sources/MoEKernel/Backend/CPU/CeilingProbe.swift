@@ -1,10 +1,70 @@
-/// What the machine itself can do, for the harness to time.
+import CPlatform
+import MicroKernels
+import Synchronization
+
+/// What the machine itself can do, for the harness to time: passes of pure arithmetic and of pure reading on every thread.
 package final class CeilingProbe: Sendable {
+    private let pool: ThreadPool
+    private let kernels: any KernelSet
+    private let buffer: MemoryRegion
+    private let steps: Int
+    private let pieceBytes: Int
+
+    /// - Parameter readBytes: The working set to read; rounded so that every thread reads whole pieces.
     package init(pool: ThreadPool, instructionSet: CPUInstructionSet, readBytes: Int) throws(MoEError) {
-        fatalError("pending")
+        self.pool = pool
+        kernels = instructionSet.kernels
+        steps = 100_000
+        pieceBytes = max(readBytes / (pool.threads * Self.piecesPerThread), 4096) & ~511
+        buffer = try MemoryRegion(
+            bytes: pieceBytes * pool.threads * Self.piecesPerThread, purpose: "the read bandwidth probe")
+        // Touch every page once: untouched pages all read from one page of zeros.
+        memset(buffer.base, 1, buffer.byteCount)
     }
+
     /// Independent multiply-adds in registers on every thread; returns the floating-point operations done.
-    package func multiplyAdd() -> Int { fatalError("pending") }
+    package func multiplyAdd() -> Int {
+        let sink = Atomic<UInt32>(0)
+        withUnsafePointer(to: sink) { sink in
+            pool.run(ChainWork(kernels: kernels, steps: steps, sink: sink), tasks: pool.threads * Self.piecesPerThread)
+        }
+        return pool.threads * Self.piecesPerThread * steps * 12 * kernels.lanes * 2
+    }
+
     /// Reads the whole buffer once, split over the threads; returns the bytes read.
-    package func read() -> Int { fatalError("pending") }
+    package func read() -> Int {
+        let sink = Atomic<UInt32>(0)
+        withUnsafePointer(to: sink) { sink in
+            pool.run(
+                ReadWork(kernels: kernels, base: buffer.base, pieceBytes: pieceBytes, sink: sink),
+                tasks: pool.threads * Self.piecesPerThread)
+        }
+        return pool.threads * Self.piecesPerThread * pieceBytes
+    }
+
+    /// Pieces small enough that a thread that is held up loses little.
+    private static let piecesPerThread = 8
+}
+
+private struct ChainWork: ParallelWork {
+    let kernels: any KernelSet
+    let steps: Int
+    let sink: UnsafePointer<Atomic<UInt32>>
+
+    func run(task: Int, worker: Int) {
+        // The result reaches memory that others can see, so the work cannot be left out.
+        let result = kernels.multiplyAddChains(steps: steps, seed: Float(task) * 0x1p-20)
+        sink.pointee.store(result.bitPattern, ordering: .relaxed)
+    }
+}
+
+private struct ReadWork: ParallelWork {
+    let kernels: any KernelSet
+    let base: UnsafeMutableRawPointer
+    let pieceBytes: Int
+    let sink: UnsafePointer<Atomic<UInt32>>
+
+    func run(task: Int, worker: Int) {
+        sink.pointee.store(kernels.readThrough(base + task * pieceBytes, bytes: pieceBytes), ordering: .relaxed)
+    }
 }

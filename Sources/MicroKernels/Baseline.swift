@@ -1,0 +1,94 @@
+/// What every machine of the architecture has: SSE2 on x86-64, NEON on arm64. Four lanes.
+///
+/// Baseline x86-64 has no fused multiply-add, where `addingProduct` would call the C library for each lane; it multiplies, then
+/// adds, within the error bound but not bit for bit like the fused sets.
+enum Baseline: InstructionSet {
+    typealias Vector = SIMD4<Float>
+
+    #if arch(x86_64)
+        @inline(__always) static func multiplyAdd(_ sum: Vector, _ a: Vector, _ b: Vector) -> Vector { sum + a * b }
+        @inline(__always)
+        static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
+            sum + a * b
+        }
+        @inline(__always)
+        static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
+            sum + a * b
+        }
+        @inline(__always) static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum + a * b }
+    #else
+        @inline(__always)
+        static func multiplyAdd(_ sum: Vector, _ a: Vector, _ b: Vector) -> Vector { sum.addingProduct(a, b) }
+        @inline(__always)
+        static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
+            sum.addingProduct(a, b)
+        }
+        @inline(__always)
+        static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
+            sum.addingProduct(a, b)
+        }
+        @inline(__always)
+        static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum.addingProduct(a, b) }
+    #endif
+
+    @inline(__always) static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
+        let words = (row + (index & 1) &* 16).loadUnaligned(as: SIMD4<UInt32>.self)
+        return unsafeBitCast(
+            index < 2 ? words &<< 16 : words & SIMD4<UInt32>(repeating: 0xffff_0000), to: Vector.self)
+    }
+
+    @inline(__always) static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
+        let words = (row + (index & 1) &* 16).loadUnaligned(as: SIMD4<Int32>.self)
+        let upper = index < 2 ? words &<< 16 : words
+        // The sign stays, exponent and significand move to their fp32 places, 2¹¹² mends the exponent's bias.
+        let placed = (upper &>> 3) & SIMD4<Int32>(repeating: Int32(bitPattern: 0x8fff_e000))
+        return unsafeBitCast(placed, to: Vector.self) * Vector(repeating: 0x1p112)
+    }
+
+    @inline(__always) static var tileRows: Int { 3 }
+    @inline(__always) static func panelsTogether(rows: Int) -> Int { rows == 1 ? 2 : 1 }
+
+    // Sixteen registers: 3 rows × 4 vectors of sums leave four for weights, broadcasts and products.
+    // Private, so that no unspecialised body of it is kept: that would be emitted under a name all modules share.
+    @inline(__always)
+    private static func rows<Row: PanelRow, Traffic: WeightTraffic>(
+        _: Row.Type, _: Traffic.Type, _ rows: Int, _ panels: Int, _ operands: TileOperands
+    ) {
+        switch (rows, panels) {
+        case (1, 2): Tile<Baseline, Row, Traffic, 1, 8>.run(operands)
+        case (1, _): Tile<Baseline, Row, Traffic, 1, 4>.run(operands)
+        case (2, _): Tile<Baseline, Row, Traffic, 2, 4>.run(operands)
+        default: Tile<Baseline, Row, Traffic, 3, 4>.run(operands)
+        }
+    }
+
+    @inline(never) static func tile(_ format: PanelFormat, rows count: Int, panels: Int, _ operands: TileOperands) {
+        switch format {
+        case .float32: rows(Float32Row.self, Streaming.self, count, panels, operands)
+        case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
+        case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
+        }
+    }
+
+    @inline(never) static func residentTile(rows count: Int, _ operands: TileOperands) {
+        rows(Float32Row.self, Resident.self, count, 1, operands)
+    }
+}
+
+/// The kernels of ``Baseline``.
+public struct BaselineKernels: KernelSet {
+    public init() {}
+    public var tileRows: Int { Baseline.tileRows }
+    public var panelsTogether: Int { 2 }
+    public var lanes: Int { 4 }
+    public func sweep(_ sweep: PanelSweep) { sweepPanels(Baseline.self, sweep) }
+    public func select(_ selection: RouterSelection) { selectExperts(Baseline.self, selection) }
+    public func combine(_ combine: CombineRows) { combineRows(Baseline.self, combine) }
+    public func pack(_ pack: PackRows) { packRows(Baseline.self, pack) }
+    public func multiplyAddChains(steps: Int, seed: Float) -> Float {
+        MicroKernels.multiplyAddChains(Baseline.self, steps: steps, seed: seed)
+    }
+    public func readThrough(_ memory: UnsafeRawPointer, bytes: Int) -> UInt32 {
+        MicroKernels.readThrough(Baseline.self, memory, bytes: bytes)
+    }
+}

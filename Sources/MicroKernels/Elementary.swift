@@ -1,0 +1,85 @@
+/// exp(x) in fp32 within about one unit in the last place, the same operations on every instruction set.
+///
+/// x = n ln 2 + r with |r| ≤ ½ ln 2; eʳ by a polynomial of degree 6 fitted to that interval with a relative error of 4e-9 (the
+/// rounding of its evaluation dominates); the exponent n goes in as bits. Arguments are clamped to [-87.3, 88.3], where the
+/// result is a normal number; NaN stays NaN.
+@_alwaysEmitIntoClient @inline(__always)
+func exponential<ISA: InstructionSet>(_: ISA.Type, _ argument: SIMD8<Float>) -> SIMD8<Float> {
+    typealias V = SIMD8<Float>
+    var x = argument
+    x.replace(with: V(repeating: -87.3), where: x .< V(repeating: -87.3))
+    x.replace(with: V(repeating: 88.3), where: x .> V(repeating: 88.3))
+    // Adding 1.5·2²³ leaves the nearest integer in the low bits of the significand.
+    let shifter = V(repeating: 12_582_912)
+    let shifted = ISA.multiplyAdd(shifter, x, V(repeating: 1.442_695_04))
+    let n = shifted - shifter
+    var r = ISA.multiplyAdd(x, n, V(repeating: -0.693_145_752))
+    r = ISA.multiplyAdd(r, n, V(repeating: -1.428_606_82e-6))
+    var p = V(repeating: 0.001_375_138_18)
+    p = ISA.multiplyAdd(V(repeating: 0.008_368_923_33), p, r)
+    p = ISA.multiplyAdd(V(repeating: 0.041_669_532_7), p, r)
+    p = ISA.multiplyAdd(V(repeating: 0.166_665_182), p, r)
+    p = ISA.multiplyAdd(V(repeating: 0.499_999_881), p, r)
+    p = ISA.multiplyAdd(V(repeating: 1), p, r)
+    p = ISA.multiplyAdd(V(repeating: 1), p, r)
+    let exponent = unsafeBitCast(shifted, to: SIMD8<Int32>.self) &<< 23
+    return unsafeBitCast(unsafeBitCast(p, to: SIMD8<Int32>.self) &+ exponent, to: V.self)
+}
+
+/// An expert's elementwise function over eight values.
+public protocol ElementwiseFunction {
+    static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float>
+}
+
+/// a · σ(a)
+public enum Silu: ElementwiseFunction {
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+        let e = exponential(ISA.self, SIMD8<Float>(repeating: 0) - a)
+        return a / (SIMD8<Float>(repeating: 1) + e)
+    }
+}
+
+/// a · Φ(a), Φ(a) = ½ erfc(-a/√2).
+///
+/// For z = |a|/√2, erfc(z) = e^(-z²) · erfcx(z), and erfcx(z) = t · P(t) with t = 1/(1 + z/2) and P of degree 9 fitted on
+/// 0 ≤ z ≤ 10 with a relative error of 2e-8. Beyond, e^(-z²) has vanished.
+public enum Gelu: ElementwiseFunction {
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+        typealias V = SIMD8<Float>
+        let negative = a .< V(repeating: 0)
+        let z = a.replacing(with: V(repeating: 0) - a, where: negative) * V(repeating: 0.707_106_781)
+        let t = V(repeating: 1) / ISA.multiplyAdd(V(repeating: 1), z, V(repeating: 0.5))
+        var p = V(repeating: 0.013_534_649_3)
+        p = ISA.multiplyAdd(V(repeating: -0.129_614_055), p, t)
+        p = ISA.multiplyAdd(V(repeating: 0.442_811_131), p, t)
+        p = ISA.multiplyAdd(V(repeating: -0.687_045_813), p, t)
+        p = ISA.multiplyAdd(V(repeating: 0.434_151_888), p, t)
+        p = ISA.multiplyAdd(V(repeating: -0.104_528_479), p, t)
+        p = ISA.multiplyAdd(V(repeating: 0.227_445_513), p, t)
+        p = ISA.multiplyAdd(V(repeating: 0.238_288_224), p, t)
+        p = ISA.multiplyAdd(V(repeating: 0.282_894_015), p, t)
+        p = ISA.multiplyAdd(V(repeating: 0.282_062_888), p, t)
+        let tail = exponential(ISA.self, V(repeating: 0) - z * z) * (p * t) * V(repeating: 0.5)
+        return a * tail.replacing(with: V(repeating: 1) - tail, where: .!negative)
+    }
+}
+
+/// ½ a (1 + tanh u) = a · σ(2u) with u = √(2/π)(a + 0.044715 a³)
+public enum GeluTanh: ElementwiseFunction {
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+        typealias V = SIMD8<Float>
+        let cubic = ISA.multiplyAdd(V(repeating: -1.595_769_12), a * a, V(repeating: -0.071_354_816_3))
+        return a / (V(repeating: 1) + exponential(ISA.self, a * cubic))
+    }
+}
+
+/// max(a, 0); NaN stays NaN
+public enum Relu: ElementwiseFunction {
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+        a.replacing(with: SIMD8<Float>(repeating: 0), where: a .< SIMD8<Float>(repeating: 0))
+    }
+}

@@ -1,0 +1,91 @@
+/// One instruction set as the generic kernels see it: a vector type, a multiply-add, and loads of packed weights.
+///
+/// Every kernel body in this module is generic over a conforming type and always inlined into the module that is compiled for
+/// that instruction set. A generic function that were emitted on its own could be kept by the linker from any of those
+/// modules, and AVX code would then run where there is no AVX; so no generic helper here may stand without
+/// `@_alwaysEmitIntoClient @inline(__always)`.
+public protocol InstructionSet {
+    /// The widest vector of fp32 numbers: 4, 8 or 16 lanes.
+    associatedtype Vector: SIMD where Vector.Scalar == Float
+
+    /// sum + a · b, rounded once where the processor can.
+    static func multiplyAdd(_ sum: Vector, _ a: Vector, _ b: Vector) -> Vector
+    static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float>
+    static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float>
+    static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float
+
+    /// Vector number `index` of the 16 columns of one row of a bf16 or fp16 panel (see ``PanelLayout``), as fp32.
+    static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
+    static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
+
+    /// Runs the one register tile that an expert of few tokens needs, its weights streaming from memory. Each set lists the
+    /// shapes that fill its registers without spilling.
+    static func tile(_ format: PanelFormat, rows: Int, panels: Int, _ operands: TileOperands)
+    /// Runs one of several register tiles over a block of fp32 weights that is in the first-level cache; one panel.
+    static func residentTile(rows: Int, _ operands: TileOperands)
+    /// Rows of a full register tile, and so of a packed activation tile.
+    static var tileRows: Int { get }
+    /// Panels taken together for a tile of few rows, so that enough multiply-adds are in flight to hide their latency.
+    static func panelsTogether(rows: Int) -> Int
+}
+
+/// How weights and activations lie in memory, the same for every instruction set.
+///
+/// Weights are packed in panels of 16 output columns: for each k, the 16 columns' weights side by side, so that a panel is one
+/// stream. A gated expert's panel holds 8 gate columns, then the 8 up columns of the same indices, and the activation finds
+/// both in one tile. Sixteen-bit panels keep column i in the low and column 8 + i in the high half of word i, which makes
+/// widening one shift and one mask.
+///
+/// Activations are packed in tiles of up to `tileRows` rows; within a tile, for each block of 256 values of k, the rows one
+/// after the other. Rows of a tile are then 1 KiB apart whatever the width of the model, and never fight for the same cache set.
+public enum PanelLayout {
+    /// Output columns in a panel.
+    public static let width = 16
+    /// Columns of each kind in a gated panel.
+    public static let half = 8
+    /// The length of a reduction block. An output element is Σ over blocks of (Σ over k in the block, in order, by fused
+    /// multiply-add from zero), added in block order: a function of the reduction length alone.
+    public static let block = 256
+    /// Blocks in a reduction.
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func blocks(_ depth: Int) -> Int { (depth &+ 255) >> 8 }
+}
+
+/// How the weights of a panel are stored.
+public enum PanelFormat: UInt8, Sendable {
+    case float32, bfloat16, float16
+
+    /// Bytes of one row (16 columns at one k).
+    @_alwaysEmitIntoClient @inline(__always)
+    public var rowBytes: Int { self == .float32 ? 64 : 32 }
+}
+
+/// What a register tile works on: c (+)= a · b over one reduction block.
+public struct TileOperands {
+    /// Activations: rows 256 floats apart.
+    public var a: UnsafePointer<Float>
+    /// The first panel's rows of this block, and the distance to the next panel in bytes.
+    public var b: UnsafeRawPointer
+    public var panelStride: Int
+    /// k values in this block, 256 or fewer.
+    public var depth: Int
+    /// Accumulators, [panel][row][16], panels `cPanelStride` floats apart.
+    public var c: UnsafeMutablePointer<Float>
+    public var cPanelStride: Int
+    /// Whether c holds earlier blocks' sum.
+    public var accumulate: Bool
+
+    @_alwaysEmitIntoClient @inline(__always)
+    public init(
+        a: UnsafePointer<Float>, b: UnsafeRawPointer, panelStride: Int, depth: Int, c: UnsafeMutablePointer<Float>,
+        cPanelStride: Int, accumulate: Bool
+    ) {
+        self.a = a
+        self.b = b
+        self.panelStride = panelStride
+        self.depth = depth
+        self.c = c
+        self.cPanelStride = cPanelStride
+        self.accumulate = accumulate
+    }
+}

@@ -1,0 +1,17 @@
+/// The kernels of one instruction set, as the library calls them: once a task, never in an inner loop.
+public protocol KernelSet: Sendable {
+    /// Rows of a packed activation tile.
+    var tileRows: Int { get }
+    /// The most panels a sweep takes together; accumulators must hold rows × 16 × this many floats, for at most `tileRows` rows
+    /// where it is above one.
+    var panelsTogether: Int { get }
+    /// Lanes of its vectors.
+    var lanes: Int { get }
+
+    func sweep(_ sweep: PanelSweep)
+    func select(_ selection: RouterSelection)
+    func combine(_ combine: CombineRows)
+    func pack(_ pack: PackRows)
+    func multiplyAddChains(steps: Int, seed: Float) -> Float
+    func readThrough(_ memory: UnsafeRawPointer, bytes: Int) -> UInt32
+}

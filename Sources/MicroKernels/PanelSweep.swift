@@ -1,0 +1,256 @@
+import CPlatform
+
+/// One task of a grouped GEMM: some token rows of one expert against some panels of one of its matrices.
+public struct PanelSweep {
+    /// The rows' packed tiles, `tileStride` floats apart.
+    public var activations: UnsafePointer<Float>
+    public var tileStride: Int
+    /// Rows spread evenly over the tiles.
+    public var tiles: TileSplit
+    /// Length of the reduction.
+    public var depth: Int
+    /// Panel 0 of the matrix, and the panels to do.
+    public var weights: UnsafeRawPointer
+    public var format: PanelFormat
+    public var panels: Range<Int>
+    /// [panels][16], or nil.
+    public var biases: UnsafePointer<Float>?
+    /// Scratch of this worker: accumulators, 16 floats for each row and panel taken together, and 256 × 16 floats for
+    /// widened weights.
+    public var accumulators: UnsafeMutablePointer<Float>
+    public var widened: UnsafeMutablePointer<Float>
+    /// What becomes of the sums.
+    public var epilogue: Epilogue
+
+    @_alwaysEmitIntoClient @inline(__always)
+    public init(
+        activations: UnsafePointer<Float>, tileStride: Int, tiles: TileSplit, depth: Int, weights: UnsafeRawPointer,
+        format: PanelFormat, panels: Range<Int>, biases: UnsafePointer<Float>?,
+        accumulators: UnsafeMutablePointer<Float>, widened: UnsafeMutablePointer<Float>, epilogue: Epilogue
+    ) {
+        self.activations = activations
+        self.tileStride = tileStride
+        self.tiles = tiles
+        self.depth = depth
+        self.weights = weights
+        self.format = format
+        self.panels = panels
+        self.biases = biases
+        self.accumulators = accumulators
+        self.widened = widened
+        self.epilogue = epilogue
+    }
+}
+
+/// Rows divided over tiles as evenly as they go: 7 rows are 4 + 3, not 6 + 1, since a tile of one row is bound by the latency
+/// of its multiply-adds.
+public struct TileSplit {
+    public var rows: Int
+    public var count: Int
+
+    @_alwaysEmitIntoClient @inline(__always)
+    public init(rows: Int, tileRows: Int) {
+        self.rows = rows
+        count = (rows &+ tileRows &- 1) / tileRows
+    }
+
+    @_alwaysEmitIntoClient @inline(__always)
+    public init(rows: Int, count: Int) {
+        self.rows = rows
+        self.count = count
+    }
+
+    /// First row of a tile.
+    @_alwaysEmitIntoClient @inline(__always)
+    public func start(_ tile: Int) -> Int {
+        let base = rows / count
+        return tile &* base &+ min(tile, rows &- base &* count)
+    }
+}
+
+/// What a sweep does with its finished sums.
+public enum Epilogue {
+    /// Activation, product with up where gated, into the packed tiles that the down projection reads.
+    case activate(ActivationCode, gated: Bool, tiles: UnsafeMutablePointer<Float>, tileStride: Int)
+    /// Rows of a row-major matrix, `columns` wide.
+    case store(UnsafeMutablePointer<Float>, columns: Int)
+}
+
+/// The elementwise function of an expert.
+public enum ActivationCode: UInt8, Sendable {
+    case silu, gelu, geluTanh, relu
+}
+
+/// The macro-kernel. For each panel: for each block of k: every tile of rows. A block of a panel (16 KiB in fp32) is read from
+/// memory once, stays in the first-level cache for all row tiles, and the next one is asked for meanwhile; the activations
+/// come from the second level. Sums of earlier blocks wait in `accumulators`, 64 bytes a row.
+@_alwaysEmitIntoClient @inline(__always)
+public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
+    let rowBytes = sweep.format.rowBytes
+    let panelStride: Int = sweep.depth &* rowBytes
+    let split = sweep.tiles
+    let blocks = PanelLayout.blocks(sweep.depth)
+    let blockStride: Int = ISA.tileRows &* PanelLayout.block
+    let cPanelStride: Int = split.rows &* 16
+    let single = split.count == 1
+    let widen = !single && sweep.format != .float32
+    let together = single ? ISA.panelsTogether(rows: split.rows) : 1
+
+    var panel = sweep.panels.lowerBound
+    while panel < sweep.panels.upperBound {
+        let group = panel &+ together <= sweep.panels.upperBound ? together : 1
+        let stream: UnsafeRawPointer = sweep.weights + panel &* panelStride
+        var block = 0
+        while block < blocks {
+            let start: Int = block &* PanelLayout.block
+            let depth = min(PanelLayout.block, sweep.depth &- start)
+            let source: UnsafeRawPointer = stream + start &* rowBytes
+            var b = source
+            if widen {
+                widenRows(ISA.self, sweep.format, source, depth: depth, into: sweep.widened)
+                b = UnsafeRawPointer(sweep.widened)
+            }
+            let next: UnsafeRawPointer = source + depth &* rowBytes
+            let lines: Int = (depth &* rowBytes) >> 6
+            var tile = 0
+            while tile < split.count {
+                if !single {
+                    // This tile's share of the next block's cache lines.
+                    var line = tile &* lines / split.count
+                    let end = (tile &+ 1) &* lines / split.count
+                    while line < end {
+                        cp_prefetch(next + line &* 64)
+                        line &+= 1
+                    }
+                }
+                let first = split.start(tile)
+                let operands = TileOperands(
+                    a: sweep.activations + (tile &* sweep.tileStride &+ block &* blockStride), b: b,
+                    panelStride: panelStride, depth: depth, c: sweep.accumulators + first &* 16,
+                    cPanelStride: cPanelStride, accumulate: block > 0)
+                let rows = split.start(tile &+ 1) &- first
+                if single {
+                    ISA.tile(sweep.format, rows: rows, panels: group, operands)
+                } else {
+                    ISA.residentTile(rows: rows, operands)
+                }
+                tile &+= 1
+            }
+            block &+= 1
+        }
+        var member = 0
+        while member < group {
+            finishPanel(
+                ISA.self, sweep, panel: panel &+ member, sums: sweep.accumulators + member &* cPanelStride)
+            member &+= 1
+        }
+        panel &+= group
+    }
+}
+
+/// Widens one block of a 16-bit panel to fp32, so that several row tiles read it without converting again.
+@_alwaysEmitIntoClient @inline(__always)
+func widenRows<ISA: InstructionSet>(
+    _: ISA.Type, _ format: PanelFormat, _ source: UnsafeRawPointer, depth: Int, into target: UnsafeMutablePointer<Float>
+) {
+    let perPanel: Int = 16 / ISA.Vector.scalarCount
+    let place = UnsafeMutableRawPointer(target)
+    var k = 0
+    if format == .bfloat16 {
+        while k < depth {
+            for v in 0..<perPanel {
+                let offset: Int = k &* 64 &+ v &* ISA.Vector.scalarCount &* 4
+                (place + offset).storeBytes(of: ISA.bfloat16Columns(source + k &* 32, v), as: ISA.Vector.self)
+            }
+            k &+= 1
+        }
+    } else {
+        while k < depth {
+            for v in 0..<perPanel {
+                let offset: Int = k &* 64 &+ v &* ISA.Vector.scalarCount &* 4
+                (place + offset).storeBytes(of: ISA.float16Columns(source + k &* 32, v), as: ISA.Vector.self)
+            }
+            k &+= 1
+        }
+    }
+}
+
+/// Adds the bias and does what the epilogue says with one panel's sums, [rows][16].
+@_alwaysEmitIntoClient @inline(__always)
+func finishPanel<ISA: InstructionSet>(
+    _: ISA.Type, _ sweep: PanelSweep, panel: Int, sums: UnsafeMutablePointer<Float>
+) {
+    let raw = UnsafeMutableRawPointer(sums)
+    if let biases = sweep.biases {
+        let bias = UnsafeRawPointer(biases + panel &* 16)
+        let low = bias.loadUnaligned(as: SIMD8<Float>.self)
+        let high = (bias + 32).loadUnaligned(as: SIMD8<Float>.self)
+        var row = 0
+        while row < sweep.tiles.rows {
+            let place = raw + row &* 64
+            place.storeBytes(of: place.loadUnaligned(as: SIMD8<Float>.self) + low, as: SIMD8<Float>.self)
+            let upper = place + 32
+            upper.storeBytes(of: upper.loadUnaligned(as: SIMD8<Float>.self) + high, as: SIMD8<Float>.self)
+            row &+= 1
+        }
+    }
+    switch sweep.epilogue {
+    case .activate(let code, let gated, let tiles, let tileStride):
+        switch code {
+        case .silu: activatePanel(ISA.self, Silu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
+        case .gelu: activatePanel(ISA.self, Gelu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
+        case .geluTanh: activatePanel(ISA.self, GeluTanh.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
+        case .relu: activatePanel(ISA.self, Relu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
+        }
+    case .store(let output, let columns):
+        let column: Int = panel &* 16
+        let width = min(16, columns &- column)
+        var row = 0
+        while row < sweep.tiles.rows {
+            let place = output + (row &* columns &+ column)
+            if width == 16 {
+                let from = raw + row &* 64
+                UnsafeMutableRawPointer(place).storeBytes(
+                    of: from.loadUnaligned(as: SIMD16<Float>.self), as: SIMD16<Float>.self)
+            } else {
+                var c = 0
+                while c < width {
+                    place[c] = sums[row &* 16 &+ c]
+                    c &+= 1
+                }
+            }
+            row &+= 1
+        }
+    }
+}
+
+/// One panel's activations into the packed tiles of the next reduction: 8 columns where gated, 16 where plain.
+@_alwaysEmitIntoClient @inline(__always)
+func activatePanel<ISA: InstructionSet, Function: ElementwiseFunction>(
+    _: ISA.Type, _: Function.Type, _ split: TileSplit, _ panel: Int, _ sums: UnsafeMutableRawPointer, _ gated: Bool,
+    _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
+) {
+    let column: Int = panel &* (gated ? 8 : 16)
+    let inTile: Int = (column >> 8) &* ISA.tileRows &* PanelLayout.block &+ (column & 255)
+    var tile = 0
+    while tile < split.count {
+        let first = split.start(tile)
+        let end = split.start(tile &+ 1)
+        var row = first
+        while row < end {
+            let from = sums + row &* 64
+            let offset: Int = tile &* tileStride &+ inTile &+ (row &- first) &* PanelLayout.block
+            let to = UnsafeMutableRawPointer(tiles + offset)
+            let low = Function.apply(ISA.self, from.loadUnaligned(as: SIMD8<Float>.self))
+            let high = (from + 32).loadUnaligned(as: SIMD8<Float>.self)
+            if gated {
+                to.storeBytes(of: low * high, as: SIMD8<Float>.self)
+            } else {
+                to.storeBytes(of: low, as: SIMD8<Float>.self)
+                (to + 32).storeBytes(of: Function.apply(ISA.self, high), as: SIMD8<Float>.self)
+            }
+            row &+= 1
+        }
+        tile &+= 1
+    }
+}

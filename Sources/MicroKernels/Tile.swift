@@ -1,0 +1,90 @@
+import CPlatform
+
+/// A storage format of panel rows, as a type, so that each register tile is compiled for one.
+public protocol PanelRow {
+    static var rowBytes: Int { get }
+    static func columns<ISA: InstructionSet>(_: ISA.Type, _ row: UnsafeRawPointer, _ index: Int) -> ISA.Vector
+}
+
+public enum Float32Row: PanelRow {
+    @_alwaysEmitIntoClient @inline(__always) public static var rowBytes: Int { 64 }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func columns<ISA: InstructionSet>(_: ISA.Type, _ row: UnsafeRawPointer, _ index: Int) -> ISA.Vector {
+        let offset: Int = index &* ISA.Vector.scalarCount &* 4
+        return (row + offset).loadUnaligned(as: ISA.Vector.self)
+    }
+}
+
+public enum BFloat16Row: PanelRow {
+    @_alwaysEmitIntoClient @inline(__always) public static var rowBytes: Int { 32 }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func columns<ISA: InstructionSet>(_: ISA.Type, _ row: UnsafeRawPointer, _ index: Int) -> ISA.Vector {
+        ISA.bfloat16Columns(row, index)
+    }
+}
+
+public enum Float16Row: PanelRow {
+    @_alwaysEmitIntoClient @inline(__always) public static var rowBytes: Int { 32 }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func columns<ISA: InstructionSet>(_: ISA.Type, _ row: UnsafeRawPointer, _ index: Int) -> ISA.Vector {
+        ISA.float16Columns(row, index)
+    }
+}
+
+/// Whether a tile's weights come from memory for this tile alone. Then the tile asks for them ahead of time itself; otherwise
+/// they lie in the first-level cache and the sweep has fetched them.
+public protocol WeightTraffic {
+    static var streams: Bool { get }
+}
+public enum Streaming: WeightTraffic {
+    @_alwaysEmitIntoClient @inline(__always) public static var streams: Bool { true }
+}
+public enum Resident: WeightTraffic {
+    @_alwaysEmitIntoClient @inline(__always) public static var streams: Bool { false }
+}
+
+/// The register tile: `rows` token rows by `vectors` vectors of output columns, all sums in registers over one block of k.
+///
+/// `vectors` counts the vectors of all panels taken together. The loops over rows and vectors have constant bounds and are
+/// unrolled; the one loop left is over k. What a shape costs is read off the assembly: rows × vectors multiply-adds, `rows`
+/// broadcasts and `vectors` loads a step.
+public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, let rows: Int, let vectors: Int> {
+    /// How far ahead of its use a streamed weight is asked for: about the memory's latency times a core's bandwidth.
+    @_alwaysEmitIntoClient @inline(__always) static var prefetchBytes: Int { 2048 }
+
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func run(_ operands: TileOperands) {
+        let perPanel: Int = 16 / ISA.Vector.scalarCount
+        let zero = ISA.Vector(repeating: 0)
+        var sums = InlineArray<rows, InlineArray<vectors, ISA.Vector>>(repeating: InlineArray(repeating: zero))
+        let a = operands.a
+        let b = operands.b
+        let stride = operands.panelStride
+        var k = 0
+        while k < operands.depth {
+            let row: Int = k &* Row.rowBytes
+            var columns = InlineArray<vectors, ISA.Vector>(repeating: zero)
+            for v in 0..<vectors {
+                let panel: UnsafeRawPointer = b + ((v / perPanel) &* stride &+ row)
+                columns[v] = Row.columns(ISA.self, panel, v % perPanel)
+                if Traffic.streams && v % perPanel == 0 { cp_prefetch(panel + prefetchBytes) }
+            }
+            for r in 0..<rows {
+                let offset: Int = r &* 256 &+ k
+                let activation = ISA.Vector(repeating: a[offset])
+                for v in 0..<vectors { sums[r][v] = ISA.multiplyAdd(sums[r][v], activation, columns[v]) }
+            }
+            k &+= 1
+        }
+        for v in 0..<vectors {
+            let panel: UnsafeMutablePointer<Float> = operands.c + (v / perPanel) &* operands.cPanelStride
+            for r in 0..<rows {
+                let offset: Int = r &* 16 &+ (v % perPanel) &* ISA.Vector.scalarCount
+                let place = UnsafeMutableRawPointer(panel + offset)
+                var sum = sums[r][v]
+                if operands.accumulate { sum = place.loadUnaligned(as: ISA.Vector.self) + sum }
+                place.storeBytes(of: sum, as: ISA.Vector.self)
+            }
+        }
+    }
+}

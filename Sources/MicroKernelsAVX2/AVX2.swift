@@ -1,0 +1,96 @@
+import MicroKernels
+
+/// x86-64-v3: eight lanes, fused multiply-add, sixteen registers.
+enum AVX2: InstructionSet {
+    typealias Vector = SIMD8<Float>
+
+    @inline(__always)
+    static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
+        sum.addingProduct(a, b)
+    }
+    @inline(__always)
+    static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
+        sum.addingProduct(a, b)
+    }
+    @inline(__always)
+    static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum.addingProduct(a, b) }
+
+    @inline(__always) static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
+        let words = row.loadUnaligned(as: SIMD8<UInt32>.self)
+        return unsafeBitCast(
+            index == 0 ? words &<< 16 : words & SIMD8<UInt32>(repeating: 0xffff_0000), to: Vector.self)
+    }
+
+    @inline(__always) static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
+        let words = row.loadUnaligned(as: SIMD8<Int32>.self)
+        let upper = index == 0 ? words &<< 16 : words
+        // The sign stays, exponent and significand move to their fp32 places, 2¹¹² mends the exponent's bias.
+        let placed = (upper &>> 3) & SIMD8<Int32>(repeating: Int32(bitPattern: 0x8fff_e000))
+        return unsafeBitCast(placed, to: Vector.self) * Vector(repeating: 0x1p112)
+    }
+
+    @inline(__always) static var tileRows: Int { 6 }
+    // Two multiply-adds start each cycle and take four to finish: eight sums or more must be in flight.
+    @inline(__always) static func panelsTogether(rows: Int) -> Int {
+        switch rows {
+        case 1: 4
+        case 2: 3
+        case 3: 2
+        default: 1
+        }
+    }
+
+    // 6 rows × 2 vectors of sums, 2 of weights and a broadcast are 15 of 16 registers.
+    // Private, so that no unspecialised body of it is kept: that would be emitted under a name all modules share.
+    @inline(__always)
+    private static func rows<Row: PanelRow, Traffic: WeightTraffic>(
+        _: Row.Type, _: Traffic.Type, _ rows: Int, _ panels: Int, _ operands: TileOperands
+    ) {
+        switch (rows, panels) {
+        case (1, 4): Tile<AVX2, Row, Traffic, 1, 8>.run(operands)
+        case (2, 3): Tile<AVX2, Row, Traffic, 2, 6>.run(operands)
+        case (3, 2): Tile<AVX2, Row, Traffic, 3, 4>.run(operands)
+        case (1, _): Tile<AVX2, Row, Traffic, 1, 2>.run(operands)
+        case (2, _): Tile<AVX2, Row, Traffic, 2, 2>.run(operands)
+        case (3, _): Tile<AVX2, Row, Traffic, 3, 2>.run(operands)
+        case (4, _): Tile<AVX2, Row, Traffic, 4, 2>.run(operands)
+        case (5, _): Tile<AVX2, Row, Traffic, 5, 2>.run(operands)
+        default: Tile<AVX2, Row, Traffic, 6, 2>.run(operands)
+        }
+    }
+
+    @inline(never) static func tile(_ format: PanelFormat, rows count: Int, panels: Int, _ operands: TileOperands) {
+        switch format {
+        case .float32: rows(Float32Row.self, Streaming.self, count, panels, operands)
+        case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
+        case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
+        }
+    }
+
+    @inline(never) static func residentTile(rows count: Int, _ operands: TileOperands) {
+        switch count {
+        case 3: Tile<AVX2, Float32Row, Resident, 3, 2>.run(operands)
+        case 4: Tile<AVX2, Float32Row, Resident, 4, 2>.run(operands)
+        case 5: Tile<AVX2, Float32Row, Resident, 5, 2>.run(operands)
+        default: Tile<AVX2, Float32Row, Resident, 6, 2>.run(operands)
+        }
+    }
+}
+
+/// The kernels of x86-64-v3 processors.
+public struct AVX2Kernels: KernelSet {
+    public init() {}
+    public var tileRows: Int { AVX2.tileRows }
+    public var panelsTogether: Int { 4 }
+    public var lanes: Int { 8 }
+    public func sweep(_ sweep: PanelSweep) { sweepPanels(AVX2.self, sweep) }
+    public func select(_ selection: RouterSelection) { selectExperts(AVX2.self, selection) }
+    public func combine(_ combine: CombineRows) { combineRows(AVX2.self, combine) }
+    public func pack(_ pack: PackRows) { packRows(AVX2.self, pack) }
+    public func multiplyAddChains(steps: Int, seed: Float) -> Float {
+        MicroKernels.multiplyAddChains(AVX2.self, steps: steps, seed: seed)
+    }
+    public func readThrough(_ memory: UnsafeRawPointer, bytes: Int) -> UInt32 {
+        MicroKernels.readThrough(AVX2.self, memory, bytes: bytes)
+    }
+}

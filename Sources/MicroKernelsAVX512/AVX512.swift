@@ -1,0 +1,108 @@
+import MicroKernels
+
+/// x86-64-v4: sixteen lanes, fused multiply-add, thirty-two registers. One vector is a whole panel row.
+enum AVX512: InstructionSet {
+    typealias Vector = SIMD16<Float>
+
+    @inline(__always)
+    static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
+        sum.addingProduct(a, b)
+    }
+    @inline(__always)
+    static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
+        sum.addingProduct(a, b)
+    }
+    @inline(__always)
+    static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum.addingProduct(a, b) }
+
+    @inline(__always) static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
+        let words = row.loadUnaligned(as: SIMD8<UInt32>.self)
+        let low = unsafeBitCast(words &<< 16, to: SIMD8<Float>.self)
+        let high = unsafeBitCast(words & SIMD8<UInt32>(repeating: 0xffff_0000), to: SIMD8<Float>.self)
+        return SIMD16(lowHalf: low, highHalf: high)
+    }
+
+    @inline(__always) static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
+        let words = row.loadUnaligned(as: SIMD8<Int32>.self)
+        let both = SIMD16<Int32>(lowHalf: words &<< 16, highHalf: words)
+        // The sign stays, exponent and significand move to their fp32 places, 2¹¹² mends the exponent's bias.
+        let placed = (both &>> 3) & SIMD16<Int32>(repeating: Int32(bitPattern: 0x8fff_e000))
+        return unsafeBitCast(placed, to: Vector.self) * Vector(repeating: 0x1p112)
+    }
+
+    // Twelve rows give twelve chains with one panel of weights loaded; each broadcast rides on its multiply-add.
+    @inline(__always) static var tileRows: Int { 12 }
+    @inline(__always) static func panelsTogether(rows: Int) -> Int { rows <= 2 ? 8 : rows <= 6 ? 4 : 2 }
+
+    // Private, so that no unspecialised body of it is kept: that would be emitted under a name all modules share.
+    @inline(__always)
+    private static func rows<Row: PanelRow, Traffic: WeightTraffic>(
+        _: Row.Type, _: Traffic.Type, _ rows: Int, _ panels: Int, _ operands: TileOperands
+    ) {
+        switch (rows, panels) {
+        case (1, 8): Tile<AVX512, Row, Traffic, 1, 8>.run(operands)
+        case (2, 8): Tile<AVX512, Row, Traffic, 2, 8>.run(operands)
+        case (3, 4): Tile<AVX512, Row, Traffic, 3, 4>.run(operands)
+        case (4, 4): Tile<AVX512, Row, Traffic, 4, 4>.run(operands)
+        case (5, 4): Tile<AVX512, Row, Traffic, 5, 4>.run(operands)
+        case (6, 4): Tile<AVX512, Row, Traffic, 6, 4>.run(operands)
+        case (7, 2): Tile<AVX512, Row, Traffic, 7, 2>.run(operands)
+        case (8, 2): Tile<AVX512, Row, Traffic, 8, 2>.run(operands)
+        case (9, 2): Tile<AVX512, Row, Traffic, 9, 2>.run(operands)
+        case (10, 2): Tile<AVX512, Row, Traffic, 10, 2>.run(operands)
+        case (11, 2): Tile<AVX512, Row, Traffic, 11, 2>.run(operands)
+        case (12, 2): Tile<AVX512, Row, Traffic, 12, 2>.run(operands)
+        default: onePanel(Row.self, Traffic.self, rows, operands)
+        }
+    }
+
+    @inline(__always)
+    private static func onePanel<Row: PanelRow, Traffic: WeightTraffic>(
+        _: Row.Type, _: Traffic.Type, _ rows: Int, _ operands: TileOperands
+    ) {
+        switch rows {
+        case 1: Tile<AVX512, Row, Traffic, 1, 1>.run(operands)
+        case 2: Tile<AVX512, Row, Traffic, 2, 1>.run(operands)
+        case 3: Tile<AVX512, Row, Traffic, 3, 1>.run(operands)
+        case 4: Tile<AVX512, Row, Traffic, 4, 1>.run(operands)
+        case 5: Tile<AVX512, Row, Traffic, 5, 1>.run(operands)
+        case 6: Tile<AVX512, Row, Traffic, 6, 1>.run(operands)
+        case 7: Tile<AVX512, Row, Traffic, 7, 1>.run(operands)
+        case 8: Tile<AVX512, Row, Traffic, 8, 1>.run(operands)
+        case 9: Tile<AVX512, Row, Traffic, 9, 1>.run(operands)
+        case 10: Tile<AVX512, Row, Traffic, 10, 1>.run(operands)
+        case 11: Tile<AVX512, Row, Traffic, 11, 1>.run(operands)
+        default: Tile<AVX512, Row, Traffic, 12, 1>.run(operands)
+        }
+    }
+
+    @inline(never) static func tile(_ format: PanelFormat, rows count: Int, panels: Int, _ operands: TileOperands) {
+        switch format {
+        case .float32: rows(Float32Row.self, Streaming.self, count, panels, operands)
+        case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
+        case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
+        }
+    }
+
+    @inline(never) static func residentTile(rows count: Int, _ operands: TileOperands) {
+        onePanel(Float32Row.self, Resident.self, count, operands)
+    }
+}
+
+/// The kernels of x86-64-v4 processors.
+public struct AVX512Kernels: KernelSet {
+    public init() {}
+    public var tileRows: Int { AVX512.tileRows }
+    public var panelsTogether: Int { 8 }
+    public var lanes: Int { 16 }
+    public func sweep(_ sweep: PanelSweep) { sweepPanels(AVX512.self, sweep) }
+    public func select(_ selection: RouterSelection) { selectExperts(AVX512.self, selection) }
+    public func combine(_ combine: CombineRows) { combineRows(AVX512.self, combine) }
+    public func pack(_ pack: PackRows) { packRows(AVX512.self, pack) }
+    public func multiplyAddChains(steps: Int, seed: Float) -> Float {
+        MicroKernels.multiplyAddChains(AVX512.self, steps: steps, seed: seed)
+    }
+    public func readThrough(_ memory: UnsafeRawPointer, bytes: Int) -> UInt32 {
+        MicroKernels.readThrough(AVX512.self, memory, bytes: bytes)
+    }
+}
