@@ -22,7 +22,7 @@ package final class DenseAllExperts: Implementation {
 
     package func run(_ batch: Int) throws(MoEError) {
         let x = inputs.batches[batch]
-        try layer.runLogits(x.span, workspace: &box.workspace)
+        try layer.runLogits(x.span, workspace: &box.workspace, everyExpert: true)
         try layer.runSelection(workspace: &box.workspace)
         try layer.runDispatch(workspace: &box.workspace, everyExpert: true)
         try layer.runExperts(x.span, workspace: &box.workspace)
