@@ -38,7 +38,8 @@ let package = Package(
         .target(
             name: "MoEKernel", dependencies: ["MicroKernels", "CPlatform", "CMoECUDA"] + instructionSetModules,
             swiftSettings: optimised + lifetimes),
-        .target(name: "MoEBench", dependencies: ["MoEKernel"], swiftSettings: optimised + lifetimes),
+        .target(
+            name: "MoEBench", dependencies: ["MoEKernel", "CPlatform", "CMoECUDA"], swiftSettings: optimised + lifetimes),
         .executableTarget(name: "moe-bench", dependencies: ["MoEBench", "MoEKernel"], swiftSettings: optimised),
         .testTarget(
             name: "MoEKernelTests", dependencies: ["MoEKernel", "MicroKernels", "CPlatform"],

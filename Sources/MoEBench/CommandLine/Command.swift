@@ -1,0 +1,24 @@
+/// A subcommand: its options, its help, and what it does.
+package protocol Command {
+    /// Empty for what runs without a subcommand.
+    static var name: String { get }
+    /// One sentence.
+    static var summary: String { get }
+    /// Whole command lines, most useful first, each with what it does.
+    static var examples: [(line: String, meaning: String)] { get }
+    static var options: [Option] { get }
+
+    /// Runs to the end; standard output is the result, standard error the rest.
+    static func run(_ arguments: Arguments) throws -> ExitCode
+}
+
+/// What the process says with its exit status.
+package enum ExitCode: Int32, Sendable {
+    case success = 0
+    /// Something could not be done, or a result was wrong.
+    case failure = 1
+    /// The command line is not understood (EX_USAGE of sysexits).
+    case usage = 64
+    /// Ended by SIGINT.
+    case interrupted = 130
+}

@@ -1,0 +1,28 @@
+import MoEKernel
+
+/// Why an implementation got no row.
+package enum MeasurementFailure: Error, Sendable, Hashable {
+    /// A timed call's output differs from the oracle's.
+    case wrongResult(WrongResult)
+    /// The input was not the same after a call as before.
+    case inputChanged
+    /// Faster than the machine: work was skipped, or counted that was not done.
+    case impossible(rate: Double, ceiling: Double, unit: String)
+    /// The call threw.
+    case failed(MoEError)
+    /// Interrupted before it had a sample.
+    case interrupted
+}
+
+extension MeasurementFailure: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .wrongResult(let wrong): "wrong result: \(wrong)"
+        case .inputChanged: "wrong result: the call changed its input"
+        case .impossible(let rate, let ceiling, let unit):
+            "impossible: \(Format.significant(rate)) \(unit) on a machine that reaches \(Format.significant(ceiling))"
+        case .failed(let error): "failed: \(error)"
+        case .interrupted: "interrupted"
+        }
+    }
+}

@@ -1,0 +1,54 @@
+import MoEKernel
+
+/// The arithmetic and the memory traffic that one call cannot do without.
+package struct Work: Sendable, Hashable, Codable {
+    /// Floating-point operations, two a multiply-add. Activations, softmax and sorting are not counted.
+    package let flops: Int
+    /// Bytes of weights that have to be read once.
+    package let bytes: Int
+    /// Bytes that calls walk over before they come back to the same ones: what decides which cache could hold them.
+    package let workingSet: Int
+
+    package init(flops: Int, bytes: Int, workingSet: Int? = nil) {
+        self.flops = flops
+        self.bytes = bytes
+        self.workingSet = workingSet ?? bytes
+    }
+
+    /// A stage without multiply-adds, whose cost is neither arithmetic nor traffic.
+    package static let uncounted = Work(flops: 0, bytes: 0)
+
+    package static func + (a: Work, b: Work) -> Work {
+        Work(flops: a.flops + b.flops, bytes: a.bytes + b.bytes, workingSet: a.workingSet + b.workingSet)
+    }
+}
+
+extension Work {
+    /// x · Wᵀ of the router.
+    package static func gating(_ configuration: MoEConfiguration, tokens: Int) -> Work {
+        let weights = configuration.experts * configuration.hidden
+        return Work(flops: product(2, tokens, weights), bytes: weights * (configuration.weightType ?? .float32).byteCount)
+    }
+
+    /// The experts, from where tokens were really sent. With several batches, which calls rotate over, it is the mean of a
+    /// call, and the working set is all that the batches touch together.
+    package static func experts(_ configuration: MoEConfiguration, tokensPerExpert batches: [[Int]]) -> Work {
+        let matrices = configuration.expert.projections.count
+        let weights = matrices * configuration.hidden * configuration.expertHidden
+        let bytes = weights * (configuration.weightType ?? .float32).byteCount
+        let assignments = batches.reduce(0) { $0 + $1.reduce(0, +) }
+        let touched = batches.reduce(0) { $0 + $1.count { $0 > 0 } }
+        let together = (0..<configuration.experts).count { expert in batches.contains { $0[expert] > 0 } }
+        return Work(
+            flops: product(2, weights, assignments) / batches.count, bytes: bytes * touched / batches.count,
+            workingSet: bytes * together)
+    }
+
+    /// A product that stops at the largest number: only work that no machine could do gets there.
+    static func product(_ factors: Int...) -> Int {
+        factors.reduce(1) { partial, factor in
+            let (result, overflow) = partial.multipliedReportingOverflow(by: factor)
+            return overflow ? .max : result
+        }
+    }
+}

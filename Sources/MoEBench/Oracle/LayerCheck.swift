@@ -1,0 +1,109 @@
+import MoEKernel
+
+/// Compares a layer's logits, routing or output with the oracle, each within what fp32 arithmetic allows.
+package struct LayerCheck: OutputCheck {
+    package let oracle: LayerOracle
+    package let tolerance: Tolerance
+
+    package init(_ oracle: LayerOracle, tolerance: Tolerance = Tolerance()) {
+        self.oracle = oracle
+        self.tolerance = tolerance
+    }
+
+    package func verify(_ output: StageOutput, batch: Int) throws(WrongResult) {
+        let tokens = oracle.batches[batch].filter { !isAmbiguous($0) }
+        guard !tokens.isEmpty else {
+            throw WrongResult("no token could be checked: every choice of experts is within rounding of another")
+        }
+        switch output {
+        case .logits(let logits): try verify(logits: logits, oracle.batches[batch])
+        case .routing(let routing): try verify(routing, tokens)
+        case .activations(let y): try verify(y, tokens)
+        }
+    }
+
+    /// Whether fp32 rounding alone could choose other experts: the gap at k/k+1 is within twice a logit's error.
+    package func isAmbiguous(_ token: LayerOracle.Token) -> Bool {
+        let k = oracle.configuration.topK
+        guard k < oracle.configuration.experts else { return false }
+        let order = token.logits.sorted(by: >)
+        return order[k - 1] - order[k] <= 2 * logitError(token)
+    }
+
+    private func logitError(_ token: LayerOracle.Token) -> Double {
+        tolerance.logit(hidden: oracle.configuration.hidden) * (token.logitScales.max() ?? 0)
+    }
+
+    private func verify(logits: [Float], _ tokens: [LayerOracle.Token]) throws(WrongResult) {
+        let E = oracle.configuration.experts
+        try verifyAllFinite(logits, count: oracle.tokensPerBatch * E, "logits")
+        let relative = tolerance.logit(hidden: oracle.configuration.hidden)
+        for token in tokens {
+            for expert in 0..<E {
+                let found = Double(logits[token.index * E + expert]), expected = token.logits[expert]
+                guard abs(found - expected) <= relative * token.logitScales[expert] else {
+                    throw WrongResult("logit of token \(token.index), expert \(expert): \(found), expected \(expected)")
+                }
+            }
+        }
+    }
+
+    private func verify(_ routing: Routing, _ tokens: [LayerOracle.Token]) throws(WrongResult) {
+        let k = oracle.configuration.topK, E = oracle.configuration.experts
+        guard routing.tokens == oracle.tokensPerBatch, routing.topK == k, routing.experts == E,
+            routing.expertIndices.count == routing.tokens * k, routing.weights.count == routing.tokens * k
+        else { throw WrongResult("routing of another shape: \(routing.tokens) tokens to \(routing.topK)") }
+        if let stray = routing.expertIndices.first(where: { $0 < 0 || $0 >= E }) {
+            throw WrongResult("expert \(stray) of \(E)")
+        }
+        for token in tokens {
+            let slots = token.index * k..<(token.index + 1) * k
+            let chosen = routing.expertIndices[slots].map { Int($0) }
+            guard Set(chosen) == Set(token.experts) else {
+                throw WrongResult("experts of token \(token.index): \(chosen), expected \(token.experts)")
+            }
+            // A weight moves with its own logit and with the sum's; normalisation does that once more.
+            let relative = 4 * logitError(token) + Tolerance.safety * Tolerance.unit * 4
+            for (expert, weight) in zip(chosen, routing.weights[slots]) {
+                let expected = token.weights[token.experts.firstIndex(of: expert)!]
+                guard abs(Double(weight) - expected) <= relative * abs(expected) else {
+                    throw WrongResult("weight of token \(token.index), expert \(expert): \(weight), expected \(expected)")
+                }
+            }
+        }
+    }
+
+    private func verify(_ y: [Float], _ tokens: [LayerOracle.Token]) throws(WrongResult) {
+        let configuration = oracle.configuration, H = configuration.hidden
+        try verifyAllFinite(y, count: oracle.tokensPerBatch * H, "output")
+        for token in tokens {
+            let allowed = tolerance.output(
+                hidden: H, expertHidden: max(configuration.expertHidden, configuration.shared.width ?? 0),
+                matrices: configuration.expert.projections.count, experts: configuration.experts,
+                topK: configuration.topK, logitScale: token.logitScales.max() ?? 0)
+            let norm = token.y.reduce(0) { $0 + $1 * $1 }.squareRoot()
+            let largest = tolerance.element(allowed) * norm / Double(H).squareRoot()
+            var squares = 0.0
+            for column in 0..<H {
+                let error = Double(y[token.index * H + column]) - token.y[column]
+                guard abs(error) <= largest else {
+                    throw WrongResult("output[\(token.index), \(column)]: \(y[token.index * H + column]), expected "
+                        + "\(token.y[column]) ± \(Format.significant(largest))")
+                }
+                squares += error * error
+            }
+            guard squares.squareRoot() <= allowed * norm else {
+                throw WrongResult("output of token \(token.index): relative error "
+                    + "\(Format.scientific(squares.squareRoot() / norm)), allowed \(Format.scientific(allowed))")
+            }
+        }
+    }
+
+    /// Every element of every token, also of those without a reference: poison that was not overwritten is NaN.
+    private func verifyAllFinite(_ values: [Float], count: Int, _ name: String) throws(WrongResult) {
+        guard values.count == count else { throw WrongResult("\(name) of \(values.count) values, expected \(count)") }
+        if let index = values.firstIndex(where: { !$0.isFinite }) {
+            throw WrongResult("\(name) element \(index) is \(values[index])")
+        }
+    }
+}

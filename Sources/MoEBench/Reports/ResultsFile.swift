@@ -1,0 +1,163 @@
+import MoEKernel
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+/// Everything that a run measured, as JSON: raw samples, and what they belong to. Statistics, rates and speed-ups are not in
+/// it; whoever reads it computes them from the samples.
+package struct ResultsFile: Encodable, Sendable {
+    package static let schema = "moe-bench results"
+    package static let version = 1
+
+    package struct Entry: Encodable, Sendable {
+        package struct Failed: Codable, Sendable, Hashable {
+            package let name: String
+            package let reason: String
+        }
+
+        package let workload: Workload
+        package let inputHash: String
+        package let threads: Int
+        package let instructionSet: String
+        package let weightBytes: Int
+        package let load: WorkloadReport.Load
+        package let checkedTokens: Int
+        package let ceilings: Ceilings
+        package let measurements: [Measurement]
+        package let failed: [Failed]
+        package let notRun: [WorkloadReport.NotRun]
+        /// Interrupted before every sample was taken.
+        package let partial: Bool
+
+        package init(_ report: WorkloadReport) {
+            workload = report.workload
+            inputHash = report.comparison.inputHash
+            threads = report.threads
+            instructionSet = report.instructionSet
+            weightBytes = report.weightBytes
+            load = report.load
+            checkedTokens = report.checkedTokens
+            ceilings = report.comparison.ceilings
+            measurements = report.comparison.results.compactMap(\.measurement)
+            failed = report.comparison.results.compactMap { result in
+                result.failure.map { Failed(name: result.subject.name, reason: "\($0)") }
+            }
+            notRun = report.notRun
+            partial = report.comparison.interrupted
+        }
+    }
+
+    package let schema: String
+    package let version: Int
+    package let build: String
+    package let command: [String]
+    /// ISO 8601, UTC.
+    package let finished: String
+    package let machine: Machine
+    package let entries: [Entry]
+    /// Some of what was asked for is missing.
+    package let partial: Bool
+
+    package init(
+        reports: [WorkloadReport], build: String, command: [String], machine: Machine, partial: Bool,
+        finished: Date = Date()
+    ) {
+        schema = Self.schema
+        version = Self.version
+        self.build = build
+        self.command = command
+        self.finished = finished.ISO8601Format()
+        self.machine = machine
+        entries = reports.map(Entry.init)
+        self.partial = partial
+    }
+
+    package func json() throws -> Data {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return try encoder.encode(self) + Data("\n".utf8)
+    }
+
+    /// Writes the file whole or not at all: beside its place, then renamed.
+    package func write(to path: String) throws(MoEError) {
+        try Self.checkWritable(path)
+        do {
+            try json().write(to: URL(filePath: path), options: .atomic)
+        } catch {
+            throw .system(file: path, operation: "write", reason: Self.reason(error))
+        }
+    }
+
+    /// Fails early where the file could not be written later: a run takes a minute.
+    package static func checkWritable(_ path: String) throws(MoEError) {
+        let url = URL(filePath: path)
+        let folder = url.deletingLastPathComponent().path
+        let files = FileManager.default
+        let type = (try? files.attributesOfItem(atPath: folder.isEmpty ? "." : folder))?[.type] as? FileAttributeType
+        guard type == .typeDirectory else {
+            throw .system(file: path, operation: "create", reason: "there is no folder \(folder)")
+        }
+        guard files.isWritableFile(atPath: folder.isEmpty ? "." : folder) else {
+            throw .system(file: path, operation: "create", reason: "the folder \(folder) cannot be written to")
+        }
+        // Renaming over a device or a folder would replace it.
+        if let type = try? files.attributesOfItem(atPath: url.resolvingSymlinksInPath().path)[.type] as? FileAttributeType,
+            type != .typeRegular
+        {
+            throw .system(file: path, operation: "create", reason: "is there already and not a regular file")
+        }
+    }
+
+    private static func reason(_ error: any Error) -> String {
+        if let error = error as? CocoaError, let cause = error.underlying as? POSIXError {
+            return "error \(cause.code.rawValue)"
+        }
+        return "\(error)"
+    }
+}
+
+/// A results file as read back: recorded measurements, not measurements.
+package struct RecordedResults: Decodable, Sendable {
+    package struct Entry: Decodable, Sendable {
+        package let workload: Workload
+        package let inputHash: String
+        package let threads: Int
+        package let instructionSet: String
+        package let measurements: [RecordedMeasurement]
+        package let failed: [ResultsFile.Entry.Failed]
+        package let notRun: [WorkloadReport.NotRun]
+        package let partial: Bool
+    }
+
+    package let build: String
+    package let finished: String
+    package let machine: Machine
+    package let entries: [Entry]
+    package let partial: Bool
+
+    private struct Head: Decodable {
+        let schema: String
+        let version: Int
+    }
+
+    /// - Throws: `MoEError.checkpoint` naming the file where it is none of ours, or of another version.
+    package static func read(_ data: Data, file: String) throws(MoEError) -> RecordedResults {
+        let decoder = JSONDecoder()
+        guard let head = try? decoder.decode(Head.self, from: data), head.schema == ResultsFile.schema else {
+            throw .checkpoint(file: file, tensor: nil, problem: "is not a results file of moe-bench")
+        }
+        guard head.version == ResultsFile.version else {
+            throw .checkpoint(
+                file: file, tensor: nil,
+                problem: "results of schema version \(head.version); expected \(ResultsFile.version)")
+        }
+        do {
+            return try decoder.decode(RecordedResults.self, from: data)
+        } catch {
+            throw .checkpoint(file: file, tensor: nil, problem: "is damaged: \(error)")
+        }
+    }
+}

@@ -1,0 +1,110 @@
+import CPlatform
+import MoEKernel
+
+/// What the machine can do at its best, one pass at a time.
+package protocol MachineProbe: Sendable {
+    /// Runs independent multiply-adds in registers on every thread; returns the floating-point operations done.
+    func multiplyAdd() -> Int
+    /// Reads a buffer once, on every thread; returns the bytes read.
+    func read() -> Int
+}
+
+extension CeilingProbe: MachineProbe {}
+
+/// Timed passes of a probe: the work of each and the nanoseconds it took.
+package struct CeilingSeries: Sendable, Hashable, Encodable {
+    package let work: [Int]
+    package let nanoseconds: [UInt64]
+
+    fileprivate init(work: [Int], nanoseconds: [UInt64]) {
+        self.work = work
+        self.nanoseconds = nanoseconds
+    }
+
+    /// Work a second: the median over the passes, so that it is measured as the implementations beside it are.
+    package var rate: Double {
+        let rates = zip(work, nanoseconds).map { Double($0) / Double(max($1, 1)) * 1e9 }
+        return Summary(rates)?.median ?? 0
+    }
+}
+
+/// Measures the ceilings in the same rounds as the implementations, so that a machine that slows down or is shared slows
+/// both.
+package final class CeilingSampler {
+    /// A pass shorter than this is repeated within its sample: starting threads must not count against the machine.
+    private static let shortestSample: UInt64 = 1_000_000
+    /// Beyond this no cache holds a buffer, and a pass would only take longer.
+    private static let largestBuffer = 512 << 20
+
+    private struct Series {
+        let pass: () -> Int
+        var repeats = 1
+        var work: [Int] = []
+        var nanoseconds: [UInt64] = []
+
+        mutating func calibrate() {
+            _ = pass()  // touches the memory
+            let start = cp_nanoseconds()
+            _ = pass()
+            let once = max(cp_nanoseconds() - start, 1)
+            repeats = Int(min((CeilingSampler.shortestSample + once - 1) / once, 10_000))
+        }
+
+        mutating func sample() {
+            var done = 0
+            let start = cp_nanoseconds()
+            for _ in 0..<repeats { done += pass() }
+            let end = cp_nanoseconds()
+            work.append(done)
+            nanoseconds.append(end - start)
+        }
+
+        var series: CeilingSeries { CeilingSeries(work: work, nanoseconds: nanoseconds) }
+    }
+
+    private let bufferBytes: [Int]
+    private var multiplyAdd: Series
+    private var reads: [Series]
+
+    /// - Parameters:
+    ///   - workingSets: Bytes that the implementations walk over; one read ceiling is measured for each class among them.
+    ///   - probe: Makes a probe that reads a buffer of so many bytes.
+    package init(workingSets: [Int], probe: (Int) throws(MoEError) -> any MachineProbe) throws(MoEError) {
+        bufferBytes = Set(workingSets.filter { $0 > 0 }.map(Self.bufferBytes)).sorted()
+        var probes: [any MachineProbe] = []
+        for bytes in bufferBytes.isEmpty ? [1 << 20] : bufferBytes { probes.append(try probe(bytes)) }
+        multiplyAdd = Series(pass: probes[0].multiplyAdd)
+        reads = bufferBytes.indices.map { index in Series(pass: probes[index].read) }
+        multiplyAdd.calibrate()
+        for index in reads.indices { reads[index].calibrate() }
+    }
+
+    /// The buffer whose reading is the ceiling for a working set: the next lower power of two, so that it lies in the same
+    /// cache or a nearer one and the ceiling is never set too low.
+    package static func bufferBytes(forWorkingSet bytes: Int) -> Int {
+        let power = 1 << (Int.bitWidth - 1 - max(bytes, 1).leadingZeroBitCount)
+        return min(max(power, 4 << 10), largestBuffer)
+    }
+
+    package func sample() {
+        multiplyAdd.sample()
+        for index in reads.indices { reads[index].sample() }
+    }
+
+    /// Forgets the samples, for a second attempt.
+    package func restart() {
+        multiplyAdd.work = []
+        multiplyAdd.nanoseconds = []
+        for index in reads.indices {
+            reads[index].work = []
+            reads[index].nanoseconds = []
+        }
+    }
+
+    /// The ceilings of the passes so far.
+    package var ceilings: Ceilings {
+        Ceilings(
+            multiplyAdd: multiplyAdd.series,
+            reads: zip(bufferBytes, reads).map { Ceilings.Read(bufferBytes: $0, series: $1.series) })
+    }
+}

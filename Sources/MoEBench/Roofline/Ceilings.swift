@@ -1,0 +1,57 @@
+/// The machine's measured limits during one comparison.
+package struct Ceilings: Sendable, Hashable, Encodable {
+    package struct Read: Sendable, Hashable, Encodable {
+        package let bufferBytes: Int
+        package let series: CeilingSeries
+    }
+
+    package let multiplyAdd: CeilingSeries
+    /// By size of the buffer, rising.
+    package let reads: [Read]
+
+    package init(multiplyAdd: CeilingSeries, reads: [Read]) {
+        self.multiplyAdd = multiplyAdd
+        self.reads = reads
+    }
+
+    /// The read ceiling of a working set's class; nil where none was measured.
+    package func read(forWorkingSet bytes: Int) -> Read? {
+        let wanted = CeilingSampler.bufferBytes(forWorkingSet: bytes)
+        return reads.first { $0.bufferBytes == wanted }
+    }
+
+    /// The least time the machine could do the work in, and what sets it; nil for work that is not counted.
+    package func bound(of work: Work) -> Bound? {
+        var bounds: [Bound] = []
+        if work.flops > 0, multiplyAdd.rate > 0 {
+            let rate = multiplyAdd.rate
+            bounds.append(Bound(resource: .multiplyAdd, amount: work.flops, ceiling: rate))
+        }
+        if work.bytes > 0, let rate = read(forWorkingSet: work.workingSet)?.series.rate, rate > 0 {
+            bounds.append(Bound(resource: .read, amount: work.bytes, ceiling: rate))
+        }
+        return bounds.max { $0.seconds < $1.seconds }
+    }
+}
+
+/// The slower of the two things that a call must do: its arithmetic, or reading its weights.
+package struct Bound: Sendable, Hashable {
+    package enum Resource: String, Sendable, Hashable, Codable {
+        case multiplyAdd = "FMA"
+        case read
+    }
+
+    package let resource: Resource
+    /// FLOPs or bytes of one call.
+    package let amount: Int
+    /// FLOPs or bytes a second.
+    package let ceiling: Double
+
+    package var seconds: Double { Double(amount) / ceiling }
+
+    /// The part of the ceiling that a call of so many seconds reaches.
+    package func share(ofSeconds measured: Double) -> Double { seconds / measured }
+
+    /// Beyond this a result is no longer noise of two measurements but a mistake.
+    package static let tolerance = 1.03
+}

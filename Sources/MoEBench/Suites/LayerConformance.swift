@@ -1,0 +1,88 @@
+import MoEKernel
+
+/// Small layers of every kind against the float64 reference: what somebody runs on a machine that this binary was carried to.
+package enum LayerConformance {
+    /// One line of the self-test.
+    package struct Case: Sendable, CustomStringConvertible {
+        package let configuration: MoEConfiguration
+        package let tokens: Int
+        package let instructionSet: CPUInstructionSet
+        package let seed: UInt64
+
+        package var description: String {
+            let c = configuration
+            let shared =
+                switch c.shared {
+                case .none: ""
+                case .dense(let width): ", shared \(width)"
+                case .sigmoidGated(let width): ", gated shared \(width)"
+                }
+            return "layer \(instructionSet.rawValue): T \(tokens) H \(c.hidden) F \(c.expertHidden) E \(c.experts) "
+                + "k \(c.topK) \((c.weightType ?? .float32).rawValue) \(c.expert.isGated ? "gated" : "plain") "
+                + "\(c.expert.activation.rawValue)\(c.expert.hasBiases ? " biases" : "")\(shared)"
+        }
+    }
+
+    /// Every expert kind with every element type, at ragged sizes, for each instruction set.
+    package static func cases(_ sets: [CPUInstructionSet] = CPUInstructionSet.supported) throws(MoEError) -> [Case] {
+        // Below, at and just above the widths of vectors, tiles and blocks.
+        let sizes: [(tokens: Int, hidden: Int, expertHidden: Int, experts: Int, topK: Int)] = [
+            (1, 32, 48, 4, 2), (2, 17, 5, 3, 3), (3, 64, 33, 8, 1), (7, 257, 31, 5, 2), (13, 100, 260, 6, 4),
+            (40, 48, 96, 16, 8), (1, 1, 1, 1, 1), (33, 65, 15, 2, 2),
+        ]
+        var cases: [Case] = []
+        for set in sets {
+            var turn = 0
+            for type in ElementType.allCases {
+                for activation in Activation.allCases {
+                    for (gated, biases) in [(true, false), (false, true), (true, true), (false, false)] {
+                        let size = sizes[turn % sizes.count]
+                        let shared: SharedExpert =
+                            switch turn % 5 {
+                            case 1: .dense(width: 24)
+                            case 3: .sigmoidGated(width: 37)
+                            default: .none
+                            }
+                        let router = RouterConfiguration(
+                            normalisation: turn % 2 == 0 ? .sum(epsilon: 0) : .none, scale: turn % 3 == 0 ? 2.5 : 1)
+                        let configuration = try MoEConfiguration(
+                            experts: size.experts, topK: size.topK, hidden: size.hidden,
+                            expertHidden: size.expertHidden, router: router,
+                            expert: gated
+                                ? .gated(activation, biases: biases) : .plain(activation, biases: biases),
+                            shared: shared, weightType: type)
+                        cases.append(
+                            Case(
+                                configuration: configuration, tokens: size.tokens, instructionSet: set,
+                                seed: UInt64(turn)))
+                        // 48 kinds and 8 sizes: stepping by one more than a divisor pairs them differently each time round.
+                        turn += turn % 12 == 11 ? 2 : 1
+                    }
+                }
+            }
+        }
+        return cases
+    }
+
+    /// Runs one case; nil when it passes, else what was wrong.
+    package static func run(_ test: Case, pool: ThreadPool) throws(MoEError) -> WrongResult? {
+        let configuration = test.configuration
+        let weights = MoEWeights.random(seed: test.seed)
+        let layer = try MoELayer(configuration, weights: weights, pool: pool, instructionSet: test.instructionSet)
+        var generator = SplitMix64(seed: test.seed)
+        let x = (0..<test.tokens * configuration.hidden).map { _ in Float(generator.unit() * 3.4 - 1.7) }
+        let inputs = Inputs(tokens: test.tokens, hidden: configuration.hidden, batches: [x])
+        let oracle = try LayerOracle(
+            configuration, source: try weights.source(configuration), inputs: inputs, sample: test.tokens, seed: 0)
+        let output = try layer.forward(try Tensor(shape: [test.tokens, configuration.hidden], x))
+        let check = LayerCheck(oracle)
+        do throws(WrongResult) {
+            try check.verify(.logits(output.routing.logits), batch: 0)
+            try check.verify(.routing(output.routing), batch: 0)
+            try check.verify(.activations(output.y.elements), batch: 0)
+            return nil
+        } catch {
+            return error
+        }
+    }
+}

@@ -1,0 +1,95 @@
+import MoEKernel
+
+/// Runs workloads one after the other, prints each as it is done, and writes the results file however the run ends.
+package struct SuiteRunner {
+    package struct Settings: Sendable {
+        package var entries: [(workload: Workload, budget: Double)]
+        package var threads: Int?
+        package var instructionSet: CPUInstructionSet?
+        package var json: String?
+        package var command: [String]
+
+        package init(
+            entries: [(workload: Workload, budget: Double)], threads: Int? = nil,
+            instructionSet: CPUInstructionSet? = nil, json: String? = nil, command: [String]
+        ) {
+            self.entries = entries
+            self.threads = threads
+            self.instructionSet = instructionSet
+            self.json = json
+            self.command = command
+        }
+    }
+
+    private let settings: Settings
+    private let terminal = Terminal.current()
+
+    package init(_ settings: Settings) { self.settings = settings }
+
+    package func run() throws(MoEError) -> ExitCode {
+        if let json = settings.json { try ResultsFile.checkWritable(json) }
+        let signals = Signals()
+        defer { withExtendedLifetime(signals) {} }
+        let interruption = signals.interruption
+        let machine = Machine()
+        for (workload, _) in settings.entries { try checkMemory(workload, machine) }
+        let build = BuildIdentity.ofThisProcess()
+        let pool = try ThreadPool(threads: settings.threads)
+        let instructionSet = if let chosen = settings.instructionSet { chosen } else { try CPUInstructionSet.chosen() }
+        let text = SuiteText(terminal)
+        Terminal.print(
+            text.machine(machine, threads: pool.threads, instructionSet: instructionSet.rawValue, build: build)
+                .joined(separator: "\n"))
+        let runner = WorkloadRunner(
+            pool: pool, instructionSet: instructionSet, build: build, interruption: interruption,
+            progress: ProgressLine(terminal))
+
+        var reports: [WorkloadReport] = []
+        var problem: MoEError?
+        for (workload, budget) in settings.entries where problem == nil && !interruption.isRequested {
+            do throws(MoEError) {
+                let report = try runner.run(workload, budget: budget)
+                Terminal.print("\n" + text.workload(report).joined(separator: "\n"))
+                reports.append(report)
+            } catch {
+                problem = error
+            }
+        }
+        let isPartial = interruption.isRequested || problem != nil
+        if let json = settings.json {
+            let file = ResultsFile(
+                reports: reports, build: build, command: settings.command, machine: machine, partial: isPartial)
+            try file.write(to: json)
+        }
+        if let problem { throw problem }
+        if interruption.isRequested {
+            Terminal.complain("interrupted; results so far are \(settings.json.map { "in \($0)" } ?? "above")")
+            return .interrupted
+        }
+        return reports.contains { $0.hasFailures } ? .failure : .success
+    }
+
+    /// Refuses at once what could not be held: weights once packed, activations, and the dense baseline.
+    private func checkMemory(_ workload: Workload, _ machine: Machine) throws(MoEError) {
+        let configuration = try workload.configuration()
+        let matrix = Double(configuration.hidden) * Double(configuration.expertHidden)
+        let weights = Double(configuration.experts + configuration.topK) * matrix
+            * Double(configuration.expert.projections.count * workload.weightType.byteCount)
+        let perToken = Double(4 * configuration.hidden * (configuration.topK + 4))
+            + Double(4 * configuration.expertHidden * configuration.topK)
+        let needed = weights + Double(workload.tokens) * perToken
+        let available = machine.memoryBytes > 0 ? machine.memoryBytes : 1 << 40
+        guard needed > 0.9 * Double(available) else { return }
+        throw .outOfMemory(
+            bytes: needed < 0x1p62 ? Int(needed) : .max,
+            purpose: "\(workload.sizes) in \(workload.weightType.rawValue); this machine has "
+                + Format.bytes(machine.memoryBytes))
+    }
+}
+
+extension WorkloadReport {
+    /// Whether a contender failed, other than by an interruption.
+    package var hasFailures: Bool {
+        comparison.results.contains { $0.failure != nil && $0.failure != .interrupted }
+    }
+}

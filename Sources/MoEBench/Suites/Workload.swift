@@ -1,0 +1,65 @@
+import MoEKernel
+
+extension ElementType: Codable {}
+extension Activation: Codable {}
+
+/// One problem to measure: sizes, what an expert is, how weights are stored, and the seed that makes weights and input.
+package struct Workload: Sendable, Hashable, Codable {
+    package enum Expert: String, Sendable, Hashable, Codable, CaseIterable {
+        case gated, plain
+    }
+
+    package var name: String
+    package var tokens: Int
+    package var hidden: Int
+    package var expertHidden: Int
+    package var experts: Int
+    package var topK: Int
+    package var expert = Expert.gated
+    package var activation = Activation.silu
+    package var weightType = ElementType.float32
+    package var seed: UInt64 = 1
+
+    package init(
+        name: String, tokens: Int, hidden: Int, expertHidden: Int, experts: Int, topK: Int, expert: Expert = .gated,
+        activation: Activation = .silu, weightType: ElementType = .float32, seed: UInt64 = 1
+    ) {
+        self.name = name
+        self.tokens = tokens
+        self.hidden = hidden
+        self.expertHidden = expertHidden
+        self.experts = experts
+        self.topK = topK
+        self.expert = expert
+        self.activation = activation
+        self.weightType = weightType
+        self.seed = seed
+    }
+
+    /// Input batches that calls rotate over. A few tokens touch a few experts: with one input those would come from the cache
+    /// after the first call, which no server sees. From 64 tokens on one batch touches nearly everything anyway.
+    package var inputBatches: Int { tokens <= 8 ? 16 : tokens < 64 ? 4 : 1 }
+
+    package var kind: ExpertKind {
+        switch expert {
+        case .gated: .gated(activation)
+        case .plain: .plain(activation)
+        }
+    }
+
+    package func configuration() throws(MoEError) -> MoEConfiguration {
+        guard tokens >= 1 else {
+            throw .configuration(field: "tokens", value: "\(tokens)", expectation: "1 or more")
+        }
+        return try MoEConfiguration(
+            experts: experts, topK: topK, hidden: hidden, expertHidden: expertHidden, expert: kind,
+            weightType: weightType)
+    }
+
+    /// The dense FFN with as many active weights: one expert of width k·F.
+    package func isoActiveConfiguration() throws(MoEError) -> MoEConfiguration {
+        try MoEConfiguration(
+            experts: 1, topK: 1, hidden: hidden, expertHidden: topK * expertHidden, expert: kind,
+            weightType: weightType)
+    }
+}

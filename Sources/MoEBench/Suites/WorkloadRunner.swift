@@ -1,0 +1,198 @@
+import MoEKernel
+
+/// What one workload's run gave.
+package struct WorkloadReport: Sendable {
+    /// A contender that was left out, and why.
+    package struct NotRun: Sendable, Hashable, Codable {
+        package let name: String
+        package let reason: String
+    }
+
+    /// How the router spread the tokens.
+    package struct Load: Sendable, Hashable, Codable {
+        /// Busiest expert's tokens over the mean, all batches together.
+        package let maximumOverMean: Double
+        /// Experts that had any token, all batches together.
+        package let expertsTouched: Int
+        package let batches: Int
+    }
+
+    package let workload: Workload
+    package let load: Load
+    /// Bytes of the layer's packed weights.
+    package let weightBytes: Int
+    package let threads: Int
+    package let instructionSet: String
+    /// Tokens of each batch whose output was checked.
+    package let checkedTokens: Int
+    package let comparison: Comparison
+    package let notRun: [NotRun]
+    package let seconds: Double
+}
+
+/// Measures the layer, its stages and its baselines on one workload.
+package struct WorkloadRunner: Sendable {
+    /// What baselines may cost before they are left out.
+    package struct Limits: Sendable {
+        /// FLOPs of one call of dense-all-experts: about half a second a call on two cores.
+        package var denseFLOPs = 100_000_000_000
+        /// FLOPs of one call of scalar.
+        package var scalarFLOPs = 1_000_000_000
+        /// Bytes of fp32 weights that scalar keeps beside the layer's.
+        package var scalarBytes = 1 << 30
+
+        package init() {}
+    }
+
+    package let pool: ThreadPool
+    package let instructionSet: CPUInstructionSet
+    package let build: String
+    package var limits = Limits()
+    package let interruption: Interruption
+    package let progress: ProgressLine
+
+    package init(
+        pool: ThreadPool, instructionSet: CPUInstructionSet, build: String, interruption: Interruption,
+        progress: ProgressLine
+    ) {
+        self.pool = pool
+        self.instructionSet = instructionSet
+        self.build = build
+        self.interruption = interruption
+        self.progress = progress
+    }
+
+    /// Tokens of a batch that the oracle computes: its scalar float64 arithmetic may take about a second.
+    package static func checkedTokens(_ workload: Workload) -> Int {
+        let flops = Work.flopsPerToken(workload)
+        let affordable = max(1, 1_500_000_000 / max(Work.product(flops, workload.inputBatches), 1))
+        return min(workload.tokens, max(workload.tokens <= 64 ? affordable : min(affordable, 8), 1))
+    }
+
+    package func run(_ workload: Workload, budget: Double) throws(MoEError) -> WorkloadReport {
+        let clock = ContinuousClock()
+        let start = clock.now
+        let configuration = try workload.configuration()  // names a bad size before anything is made
+        let weights = MoEWeights.random(seed: workload.seed)
+        let source = try weights.source(configuration)
+
+        progress.show("\(workload.name): making weights")
+        let layer = try MoELayer(configuration, weights: weights, pool: pool, instructionSet: instructionSet)
+        let inputs = Inputs(workload)
+        let tokensPerExpert = try Self.tokensPerExpert(layer, inputs)
+
+        progress.show("\(workload.name): float64 reference")
+        let checked = Self.checkedTokens(workload)
+        let oracle = try LayerOracle(
+            configuration, source: source, inputs: inputs, sample: checked, seed: workload.seed)
+        let check = LayerCheck(oracle)
+
+        let gating = Work.gating(configuration, tokens: workload.tokens)
+        let experts = Work.experts(configuration, tokensPerExpert: tokensPerExpert)
+        func subject(_ name: String, threads: Int? = nil, instructionSet name2: String? = nil) -> Subject {
+            Subject(
+                name: name, workload: workload, dtype: workload.weightType.rawValue, threads: threads ?? pool.threads,
+                instructionSet: name2 ?? instructionSet.rawValue)
+        }
+        var contenders: [Contender] = []
+        for (stage, work) in [(LayerStage.Stage.gating, gating), (.routing, .uncounted), (.experts, experts)] {
+            let implementation = try LayerStage(
+                stage, of: layer, subject: subject(stage.rawValue), work: work, inputs: inputs)
+            contenders.append(Contender(implementation, check: check))
+        }
+        contenders.append(
+            Contender(
+                WholeLayer(layer, subject: subject(Self.wholeLayer), work: gating + experts, inputs: inputs), check: check))
+
+        var notRun: [WorkloadReport.NotRun] = []
+        let everyone = Array(
+            repeating: Array(repeating: workload.tokens, count: workload.experts), count: workload.inputBatches)
+        let denseWork = gating + Work.experts(configuration, tokensPerExpert: everyone)
+        if denseWork.flops <= limits.denseFLOPs {
+            let dense = DenseAllExperts(
+                layer, subject: subject(DenseAllExperts.name), work: denseWork, inputs: inputs)
+            contenders.append(Contender(dense, check: check))
+        } else {
+            notRun.append(.init(name: DenseAllExperts.name, reason: tooLong(denseWork)))
+        }
+
+        progress.show("\(workload.name): dense baseline")
+        contenders.append(try isoActive(workload, subject: subject(DenseIsoActive.name), inputs: inputs))
+
+        if experts.flops <= limits.scalarFLOPs, 4 * Self.expertWeights(configuration) <= limits.scalarBytes {
+            let scalar = try ScalarBaseline(
+                configuration, source: source,
+                subject: subject(ScalarBaseline.name, threads: 1, instructionSet: "plain Swift"), work: gating + experts,
+                inputs: inputs)
+            contenders.append(
+                Contender(scalar, check: LayerCheck(oracle, tolerance: Tolerance(chain: Tolerance.singleChain))))
+        } else {
+            notRun.append(.init(name: ScalarBaseline.name, reason: tooLong(experts)))
+        }
+
+        progress.show("\(workload.name): ceilings")
+        let sampler = try CeilingSampler(workingSets: contenders.map(\.implementation.work.workingSet)) {
+            (bytes: Int) throws(MoEError) -> any MachineProbe in
+            try CeilingProbe(pool: pool, instructionSet: instructionSet, readBytes: bytes)
+        }
+        let progress = progress
+        let timer = InterleavedTimer(
+            plan: SamplingPlan(budget: budget), build: build, interruption: interruption
+        ) { round, rounds in
+            progress.show("\(workload.name): round \(round + 1) of \(rounds)")
+        }
+        let comparison = timer.compare(contenders, inputs: inputs, ceilings: sampler)
+        progress.clear()
+        return WorkloadReport(
+            workload: workload, load: Self.load(tokensPerExpert), weightBytes: layer.weightByteCount,
+            threads: pool.threads, instructionSet: instructionSet.rawValue, checkedTokens: checked,
+            comparison: comparison, notRun: notRun, seconds: (clock.now - start) / .seconds(1))
+    }
+
+    package static let wholeLayer = "whole layer"
+
+    private func isoActive(_ workload: Workload, subject: Subject, inputs: Inputs) throws(MoEError) -> Contender {
+        let configuration = try workload.isoActiveConfiguration()
+        let weights = MoEWeights.random(seed: workload.seed)
+        let layer = try MoELayer(configuration, weights: weights, pool: pool, instructionSet: instructionSet)
+        let oracle = try LayerOracle(
+            configuration, source: try weights.source(configuration), inputs: inputs,
+            sample: min(Self.checkedTokens(workload), 4), seed: workload.seed)
+        let work = Work.experts(
+            configuration, tokensPerExpert: inputs.batches.map { _ in [workload.tokens] })
+        let implementation = try DenseIsoActive(layer, subject: subject, work: work, inputs: inputs)
+        return Contender(implementation, check: LayerCheck(oracle))
+    }
+
+    private static func expertWeights(_ configuration: MoEConfiguration) -> Int {
+        configuration.experts * configuration.expert.projections.count * configuration.hidden * configuration.expertHidden
+    }
+
+    private func tooLong(_ work: Work) -> String { "\(Format.significant(Double(work.flops) * 1e-9)) GFLOP a call" }
+
+    /// Tokens of every expert, for each batch.
+    private static func tokensPerExpert(_ layer: MoELayer, _ inputs: Inputs) throws(MoEError) -> [[Int]] {
+        var counts: [[Int]] = []
+        for batch in inputs.batches {
+            let x = try Tensor(shape: [inputs.tokens, inputs.hidden], batch)
+            var count = [Int](repeating: 0, count: layer.configuration.experts)
+            for expert in try layer.forward(x).routing.expertIndices { count[Int(expert)] += 1 }
+            counts.append(count)
+        }
+        return counts
+    }
+
+    private static func load(_ tokensPerExpert: [[Int]]) -> WorkloadReport.Load {
+        let totals = tokensPerExpert[0].indices.map { expert in tokensPerExpert.reduce(0) { $0 + $1[expert] } }
+        let mean = Double(totals.reduce(0, +)) / Double(totals.count)
+        return WorkloadReport.Load(
+            maximumOverMean: Double(totals.max() ?? 0) / mean, expertsTouched: totals.count { $0 > 0 },
+            batches: tokensPerExpert.count)
+    }
+}
+
+extension Work {
+    static func flopsPerToken(_ workload: Workload) -> Int {
+        product(2, workload.topK, workload.kind.projections.count, workload.hidden, workload.expertHidden)
+    }
+}

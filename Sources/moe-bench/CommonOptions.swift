@@ -1,0 +1,29 @@
+import MoEBench
+import MoEKernel
+
+/// Options that several commands share, and how they are read.
+enum CommonOptions {
+    static let threads = Option(
+        "threads", "N", aliases: ["num-threads"], help: "threads; without it, one for each processor")
+    static let instructionSet = Option(
+        "instruction-set", "SET", help: "baseline, avx2 or avx512; without it, the widest this processor has")
+    static let seed = Option("seed", "N", help: "seed of weights and input [1]")
+    static let json = Option(
+        "json", "FILE", aliases: ["output-file"], help: "write samples and everything about them to FILE")
+
+    static func threads(_ arguments: Arguments) throws(UsageError) -> Int? {
+        try arguments.number("threads", in: 1...1024)
+    }
+
+    static func instructionSet(_ arguments: Arguments) throws -> CPUInstructionSet? {
+        guard let set = try arguments.choice("instruction-set", CPUInstructionSet.self) else { return nil }
+        guard CPUInstructionSet.supported.contains(set) else {
+            throw MoEError.unavailable(what: set.rawValue, reason: "this processor does not have it")
+        }
+        return set
+    }
+
+    static func seed(_ arguments: Arguments) throws(UsageError) -> UInt64 {
+        try arguments.number("seed", in: 0...UInt64.max) ?? 1
+    }
+}

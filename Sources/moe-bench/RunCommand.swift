@@ -1,0 +1,56 @@
+import MoEBench
+import MoEKernel
+
+/// One configuration, measured as the suite measures its own.
+enum RunCommand: Command {
+    enum Device: String, CaseIterable {
+        case cpu
+    }
+
+    static let name = "run"
+    static let summary = "measures one configuration"
+    static let examples: [(line: String, meaning: String)] = [
+        ("moe-bench run --tokens 512 --hidden 2048 --expert-hidden 1024 --experts 64 --top-k 8 --dtype bf16",
+            "prefill through a layer of OLMoE's size"),
+        ("moe-bench run --tokens 1 --hidden 4096 --expert-hidden 14336 --experts 8 --top-k 2 --dtype bf16",
+            "decode through a layer of Mixtral's size"),
+        ("moe-bench run --tokens 64 --threads 1 --json one-thread.json", "one thread, samples kept"),
+    ]
+    static let options = [
+        Option("tokens", "T", aliases: ["num-tokens"], help: "tokens of a call [512]"),
+        Option("hidden", "H", aliases: ["hidden-dim", "hidden-size"], help: "the model's width [512]"),
+        Option(
+            "expert-hidden", "F", aliases: ["expert-dim", "expert-hidden-dim"], help: "inner width of an expert [2048]"),
+        Option("experts", "E", aliases: ["num-experts"], help: "experts to choose from [8]"),
+        Option("top-k", "K", aliases: ["topk"], help: "experts for each token [2]"),
+        Option("dtype", "TYPE", help: "how weights are stored: fp32, bf16 or fp16 [fp32]"),
+        Option("expert", "KIND", help: "gated (gate, up, down) or plain (up, down) [gated]"),
+        Option("activation", "NAME", help: "silu, gelu, gelu_tanh or relu [silu]"),
+        Option("device", "NAME", help: "cpu [cpu]"),
+        Option("seconds", "S", help: "seconds of timed calls [6]"),
+        CommonOptions.threads, CommonOptions.instructionSet, CommonOptions.seed, CommonOptions.json,
+    ]
+
+    static func run(_ arguments: Arguments) throws -> ExitCode {
+        _ = try arguments.choice("device", Device.self)
+        // Any whole number is taken here: the configuration says best what is wrong with one.
+        let size = Int.min...Int.max
+        var workload = Workload(
+            name: "run", tokens: try arguments.number("tokens", in: size) ?? 512,
+            hidden: try arguments.number("hidden", in: size) ?? 512,
+            expertHidden: try arguments.number("expert-hidden", in: size) ?? 2048,
+            experts: try arguments.number("experts", in: size) ?? 8,
+            topK: try arguments.number("top-k", in: size) ?? 2)
+        workload.weightType = try arguments.choice("dtype", ElementType.self) ?? .float32
+        workload.expert = try arguments.choice("expert", Workload.Expert.self) ?? .gated
+        workload.activation = try arguments.choice("activation", Activation.self) ?? .silu
+        workload.seed = try CommonOptions.seed(arguments)
+        let seconds: Int = try arguments.number("seconds", in: 1...3600) ?? 6
+        return try SuiteRunner(
+            .init(
+                entries: [(workload, Double(seconds))], threads: try CommonOptions.threads(arguments),
+                instructionSet: try CommonOptions.instructionSet(arguments), json: try arguments.text("json"),
+                command: Array(CommandLine.arguments.dropFirst()))
+        ).run()
+    }
+}

@@ -1,0 +1,30 @@
+import MoEBench
+
+/// Without a subcommand: the default suite.
+enum SuiteCommand: Command {
+    static let name = ""
+    static let summary = "measures a Mixture-of-Experts layer against dense baselines on this machine"
+    static let examples: [(line: String, meaning: String)] = [
+        ("moe-bench", "four configurations, in under a minute"),
+        ("moe-bench --json results.json", "the same, with every sample in a file"),
+        ("moe-bench run --tokens 256 --experts 64 --top-k 8", "one configuration of your own"),
+        ("moe-bench forward --model DIR --layer 3 --input x.safetensors --output y.safetensors",
+            "one layer of a published checkpoint on your own activations"),
+    ]
+    static let options = [CommonOptions.json, CommonOptions.threads, CommonOptions.seed, CommonOptions.instructionSet]
+
+    static func run(_ arguments: Arguments) throws -> ExitCode {
+        let seed = try CommonOptions.seed(arguments)
+        let entries = DefaultSuite.entries.map { entry in
+            var workload = entry.workload
+            workload.seed = seed
+            return (workload: workload, budget: entry.budget)
+        }
+        return try SuiteRunner(
+            .init(
+                entries: entries, threads: try CommonOptions.threads(arguments),
+                instructionSet: try CommonOptions.instructionSet(arguments), json: try arguments.text("json"),
+                command: Array(CommandLine.arguments.dropFirst()))
+        ).run()
+    }
+}

@@ -1,0 +1,205 @@
+import MoEKernel
+import Testing
+
+@testable import MoEBench
+
+/// Everything that an implementation might do instead of its work, or to its numbers, is caught.
+@Suite struct HonestyTests {
+    let trial: Trial
+
+    init() throws { trial = try Trial() }
+
+    private func isWrong(_ result: ContenderResult) -> Bool {
+        if case .wrongResult = result.failure { true } else { false }
+    }
+
+    @Test func honestWorkIsMeasured() throws {
+        let result = try trial.measure(Fake(trial.subject("honest")) { y, batch, _ in y = trial.truth[batch] })
+        let measurement = try #require(result.measurement, "\(result.outcome)")
+        #expect(measurement.count == 25)  // 24 planned, one more that is always checked
+        #expect(measurement.nanoseconds.count == 25)
+        #expect(measurement.inputHash == trial.inputs.hash)
+    }
+
+    @Test func oneElementSlightlyOff() throws {
+        let result = try trial.measure(
+            Fake(trial.subject("off")) { y, batch, _ in
+                y = trial.truth[batch]
+                y[trial.workload.hidden + 7] += 1e-4 * abs(y[trial.workload.hidden + 7]) + 1e-5
+            })
+        #expect(isWrong(result))
+        #expect("\(try #require(result.failure))".contains("output[1, 7]"))
+    }
+
+    @Test func everyElementSlightlyOff() throws {
+        let result = try trial.measure(
+            Fake(trial.subject("off")) { y, batch, _ in y = trial.truth[batch].map { $0 * (1 + 1e-5) } })
+        #expect(isWrong(result))
+    }
+
+    @Test func doingNothingAfterTheFirstCall() throws {
+        let result = try trial.measure(
+            Fake(trial.subject("lazy")) { y, batch, call in if call == 0 { y = trial.truth[batch] } })
+        #expect(isWrong(result))
+    }
+
+    @Test(arguments: [2, 3, 5]) func doingNothingNowAndThen(every: Int) throws {
+        let result = try trial.measure(
+            Fake(trial.subject("lazy")) { y, batch, call in if call % every != 0 { y = trial.truth[batch] } })
+        #expect(isWrong(result))
+    }
+
+    @Test func doingNothingInTheLastCalls() throws {
+        let result = try trial.measure(
+            Fake(trial.subject("lazy")) { y, batch, call in if call < 26 { y = trial.truth[batch] } })
+        #expect(isWrong(result))
+    }
+
+    @Test func theFirstBatchAnswersForAll() throws {
+        #expect(trial.inputs.batches.count > 1)
+        let result = try trial.measure(Fake(trial.subject("cached")) { y, _, _ in y = trial.truth[0] })
+        #expect(isWrong(result))
+    }
+
+    @Test func aTokenLeftOut() throws {
+        let result = try trial.measure(
+            Fake(trial.subject("short")) { y, batch, _ in
+                y.replaceSubrange(0..<240, with: trial.truth[batch].prefix(240))
+            })
+        #expect(isWrong(result))
+    }
+
+    @Test func aTokenWithoutReferenceLeftOut() throws {
+        let configuration = try trial.workload.configuration()
+        let oracle = try LayerOracle(
+            configuration, source: try MoEWeights.random(seed: 1).source(configuration), inputs: trial.inputs, sample: 1,
+            seed: 1)
+        let checked = try #require(oracle.batches[0].first?.index)
+        var y = trial.truth[0]
+        let other = (checked + 1) % trial.workload.tokens
+        y[other * trial.workload.hidden] = .nan
+        #expect(throws: WrongResult.self) { try LayerCheck(oracle).verify(.activations(y), batch: 0) }
+    }
+
+    /// A weight that a kernel forgets: one element of one expert's down matrix is zero.
+    @Test func oneWeightDropped() throws {
+        let configuration = try trial.workload.configuration()
+        let source = try MoEWeights.random(seed: trial.workload.seed).source(configuration)
+        func layer(_ source: any WeightSource) throws -> ScalarBaseline {
+            try ScalarBaseline(
+                configuration, source: source, subject: trial.subject("scalar"), work: .uncounted, inputs: trial.inputs)
+        }
+        #expect(try trial.measure(try layer(source)).failure == nil)
+        let expert = trial.oracle.batches[0][0].experts[0]
+        for projection in Projection.allCases {
+            let lossy = Lossy(source: source, name: .expert(expert, projection), row: 3, column: 5)
+            #expect(isWrong(try trial.measure(try layer(lossy))), "\(projection)")
+        }
+    }
+
+    /// An expert whose contribution is forgotten.
+    @Test func oneExpertDropped() throws {
+        let configuration = try MoEConfiguration(
+            experts: 6, topK: 1, hidden: 48, expertHidden: 80, weightType: .float32)
+        let top1 = try LayerOracle(
+            configuration, source: try MoEWeights.random(seed: 1).source(configuration), inputs: trial.inputs,
+            sample: trial.workload.tokens, seed: 1)
+        let truth = top1.batches.map { $0.flatMap { $0.y.map { Float($0) } } }
+        #expect(isWrong(try trial.measure(Fake(trial.subject("top-1")) { y, batch, _ in y = truth[batch] })))
+    }
+
+    @Test func changingTheInput() throws {
+        let inputs = trial.inputs
+        let result = try trial.measure(
+            Fake(trial.subject("vandal")) { y, batch, call in
+                y = trial.truth[batch]
+                guard call == 3 else { return }
+                inputs.batches[0].withUnsafeBufferPointer {
+                    UnsafeMutablePointer(mutating: $0.baseAddress!)[0] += 1
+                }
+            })
+        #expect(result.failure == .inputChanged)
+    }
+
+    /// The right answer from a drawer: correct, but faster than the machine's arithmetic allows.
+    @Test func fasterThanTheMachine() throws {
+        let work = Work(flops: 1_000_000_000_000, bytes: 0)
+        let result = try trial.measure(
+            Fake(trial.subject("drawer"), work: work) { y, batch, _ in y = trial.truth[batch] }, probe: SlowProbe())
+        guard case .impossible(let rate, let ceiling, _) = result.failure else {
+            Issue.record("\(result.outcome)")
+            return
+        }
+        #expect(rate > 1.03 * ceiling)
+        #expect(result.measurement == nil)
+    }
+
+    @Test func readingFasterThanTheMachine() throws {
+        let work = Work(flops: 0, bytes: 1 << 40)
+        let result = try trial.measure(
+            Fake(trial.subject("drawer"), work: work) { y, batch, _ in y = trial.truth[batch] }, probe: SlowProbe())
+        #expect(result.measurement == nil)
+        #expect("\(try #require(result.failure))".contains("GB/s"))
+    }
+
+    /// There is no way to write a measurement down and have it believed: it cannot be decoded, and has no initialiser that
+    /// this file, or any but the timer's, could call. Nothing in it can be scaled: every property is a `let`.
+    @Test func measurementsCannotBeForged() throws {
+        #expect((Measurement.self as Any.Type) is any Encodable.Type)
+        #expect(!((Measurement.self as Any.Type) is any Decodable.Type))
+        #expect((RecordedMeasurement.self as Any.Type) is any Decodable.Type)
+    }
+
+    @Test func oneFailureLeavesTheOthers() throws {
+        let comparison = try trial.compare([
+            Fake(trial.subject("honest")) { y, batch, _ in y = trial.truth[batch] },
+            Fake(trial.subject("zero")) { y, _, _ in y = y.map { _ in 0 } },
+        ])
+        #expect(comparison.results[0].measurement != nil)
+        #expect(isWrong(comparison.results[1]))
+        #expect(!comparison.interrupted)
+    }
+
+    @Test func interruptionKeepsWhatIsThere() throws {
+        let interruption = Interruption()
+        let comparison = try trial.compare(
+            [
+                Fake(trial.subject("first")) { y, batch, call in
+                    y = trial.truth[batch]
+                    if call == 5 { interruption.request() }
+                },
+                Fake(trial.subject("lazy")) { y, batch, call in if call < 4 { y = trial.truth[batch] } },
+            ], interruption: interruption)
+        #expect(comparison.interrupted)
+        let count = try #require(comparison.results[0].measurement).count
+        #expect(count > 0 && count < 24)
+    }
+
+    @Test func interruptionBeforeTheFirstSample() throws {
+        let interruption = Interruption()
+        interruption.request()
+        let comparison = try trial.compare(
+            [Fake(trial.subject("never")) { y, batch, _ in y = trial.truth[batch] }], interruption: interruption)
+        #expect(comparison.results[0].failure == .interrupted)
+    }
+}
+
+/// A weight source that loses one number.
+private struct Lossy: WeightSource {
+    let source: any WeightSource
+    let name: WeightName
+    let row: Int
+    let column: Int
+
+    func elementType(of name: WeightName) -> ElementType { source.elementType(of: name) }
+
+    func read(
+        _ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer
+    ) throws(MoEError) {
+        try source.read(name, rows: rows, into: destination)
+        guard name == self.name, rows.contains(row) else { return }
+        let width = if case .expert(_, .down) = name { 80 } else { 48 }
+        destination.storeBytes(
+            of: 0, toByteOffset: ((row - rows.lowerBound) * width + column) * 4, as: Float.self)
+    }
+}
