@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Reads the disassembly of a release build.
+
+AVX instructions may stand only in functions of the AVX modules: the linker keeps one body of a generic function that several
+modules emit, and it must never be an AVX one on the baseline path. The innermost loops of the register tiles must call nothing
+and spill nothing, and the full tiles must be there with all their multiply-adds.
+"""
+import re
+import subprocess
+import sys
+
+MODULES = {"ymm": "MicroKernelsAVX2", "zmm": "MicroKernelsAVX512"}
+instruction = re.compile(r"^\s*([0-9a-f]+):\s+(?:\{\w+\}\s+)?(\S+)\s*(.*)$")
+function = re.compile(r"^[0-9a-f]+ <(.*)>:$")
+text = subprocess.run(
+    ["objdump", "-d", "--no-show-raw-insn", sys.argv[1]], check=True, capture_output=True, text=True
+).stdout
+
+functions, body = {}, None
+for line in text.splitlines():
+    if head := function.match(line):
+        body = functions.setdefault(head.group(1), [])
+    elif body is not None and (found := instruction.match(line)):
+        body.append((int(found.group(1), 16), found.group(2), found.group(3)))
+
+failures = []
+largest = {"ymm": 0, "zmm": 0}
+loops = 0
+for name, body in functions.items():
+    avx = "MicroKernelsAVX" in name
+    if not avx:
+        bad = next((i for i in body if re.search(r"%[yz]mm", i[2]) or re.match(r"v[a-z0-9]+$", i[1])
+                    and i[1] not in ("verr", "verw")), None)
+        if bad:
+            failures.append(f"AVX outside the AVX modules: {name}: {bad[1]} {bad[2]}")
+        continue
+    # Backward jumps delimit loops; an innermost one holds no other.
+    spans = []
+    for address, mnemonic, operands in body:
+        if mnemonic.startswith("j") and (target := re.match(r"([0-9a-f]+) <", operands)):
+            start = int(target.group(1), 16)
+            if body[0][0] <= start <= address:
+                spans.append((start, address))
+    for start, end in spans:
+        if any((s, e) != (start, end) and start <= s and e <= end for s, e in spans):
+            continue
+        inside = [i for i in body if start <= i[0] <= end]
+        fused = [i for i in inside if i[1].startswith("vfmadd") and i[1].endswith("ps")]
+        if len(fused) < 2 or "vdivps" in {i[1] for i in inside}:
+            continue
+        width = "zmm" if any("%zmm" in i[2] for i in fused) else "ymm"
+        largest[width] = max(largest[width], len(fused))
+        loops += 1
+        if any(i[1].startswith("call") for i in inside):
+            failures.append(f"a call in a hot loop of {name} at {start:x}")
+        if any("mm" in i[2] and re.search(r"\(%r[sb]p", i[2]) for i in inside if i[1].startswith("vmov")):
+            failures.append(f"a spill in a hot loop of {name} at {start:x}")
+
+if largest["ymm"] < 12:
+    failures.append(f"the AVX2 tile of 6 × 16 is missing: its largest loop has {largest['ymm']} multiply-adds, not 12")
+if largest["zmm"] < 24:
+    failures.append(f"the AVX-512 tile of 12 × 32 is missing: its largest loop has {largest['zmm']} multiply-adds, not 24")
+for failure in failures[:20]:
+    print(failure, file=sys.stderr)
+print(f"machine code: {len(functions)} functions, {loops} hot loops, {len(failures)} failures")
+sys.exit(1 if failures else 0)
