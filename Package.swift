@@ -39,7 +39,8 @@ let package = Package(
             name: "MoEKernel", dependencies: ["MicroKernels", "CPlatform", "CMoECUDA"] + instructionSetModules,
             swiftSettings: optimised + lifetimes),
         .target(
-            name: "MoEBench", dependencies: ["MoEKernel", "CPlatform", "CMoECUDA"], swiftSettings: optimised + lifetimes),
+            name: "MoEBench", dependencies: ["MoEKernel", "CPlatform", "CMoECUDA"], swiftSettings: optimised + lifetimes
+        ),
         .executableTarget(name: "moe-bench", dependencies: ["MoEBench", "MoEKernel"], swiftSettings: optimised),
         .testTarget(
             name: "MoEKernelTests", dependencies: ["MoEKernel", "MicroKernels", "CPlatform"],

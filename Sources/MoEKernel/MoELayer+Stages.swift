@@ -85,7 +85,9 @@ extension MoELayer {
         try workspace.prepare(backend, tokens: plan.tokens, slots: plan.topK)
         let memory = workspace.buffers!
         func copy<Element>(_ array: [Element], to target: UnsafeMutablePointer<Element>) {
-            array.withUnsafeBufferPointer { if let base = $0.baseAddress { target.update(from: base, count: $0.count) } }
+            array.withUnsafeBufferPointer {
+                if let base = $0.baseAddress { target.update(from: base, count: $0.count) }
+            }
         }
         copy(output.rows.elements, to: memory.rows)
         copy(plan.slotRows, to: memory.slotRows)
@@ -138,7 +140,8 @@ extension MoELayer {
     /// Choices → rows grouped by expert. With `everyExpert` the batch must have been prepared for it.
     package func runDispatch(workspace: inout MoEWorkspace, everyExpert: Bool = false) throws(MoEError) {
         let memory = try memory(workspace)
-        guard (memory.slots == configuration.experts) == everyExpert || configuration.topK == configuration.experts else {
+        guard (memory.slots == configuration.experts) == everyExpert || configuration.topK == configuration.experts
+        else {
             throw .input(
                 name: "workspace", value: "prepared for \(memory.slots) experts a token",
                 expectation: "\(everyExpert ? configuration.experts : configuration.topK); runLogits prepares it")

@@ -6,10 +6,14 @@ enum ForwardCommand: Command {
     static let name = "forward"
     static let summary = "runs one layer of a checkpoint folder on activations from a safetensors file"
     static let examples: [(line: String, meaning: String)] = [
-        ("moe-bench forward --model DIR --layer 3 --input x.safetensors --output y.safetensors",
-            "reads tensor x, [tokens, hidden] or [batch, sequence, hidden] in F32, BF16 or F16"),
-        ("moe-bench forward --model DIR --layer 0 --input x.safetensors --output y.safetensors --dtype bf16 --threads 2",
-            "keeps weights as bf16, uses two threads"),
+        (
+            "moe-bench forward --model DIR --layer 3 --input x.safetensors --output y.safetensors",
+            "reads tensor x, [tokens, hidden] or [batch, sequence, hidden] in F32, BF16 or F16"
+        ),
+        (
+            "moe-bench forward --model DIR --layer 0 --input x.safetensors --output y.safetensors --dtype bf16 --threads 2",
+            "keeps weights as bf16, uses two threads"
+        ),
     ]
     static let options = [
         Option("model", "DIR", help: "folder with config.json and one or more safetensors files"),

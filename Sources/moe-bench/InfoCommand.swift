@@ -17,8 +17,14 @@ enum InfoCommand: Command {
         let rows = [
             ("processor", machine.processor.isEmpty ? "unknown" : machine.processor),
             ("platform", "\(machine.system) \(machine.architecture)"),
-            ("features", machine.features.isEmpty ? "none beyond the baseline" : machine.features.joined(separator: " ")),
-            ("instruction set", "\(chosen.rawValue), of \(CPUInstructionSet.supported.map(\.rawValue).joined(separator: ", "))"),
+            (
+                "features",
+                machine.features.isEmpty ? "none beyond the baseline" : machine.features.joined(separator: " ")
+            ),
+            (
+                "instruction set",
+                "\(chosen.rawValue), of \(CPUInstructionSet.supported.map(\.rawValue).joined(separator: ", "))"
+            ),
             ("threads", "\(machine.processors)"),
             ("caches", machine.caches),
             ("memory", machine.memoryBytes > 0 ? Format.bytes(machine.memoryBytes) : "unknown"),

@@ -10,10 +10,14 @@ enum RunCommand: Command {
     static let name = "run"
     static let summary = "measures one configuration"
     static let examples: [(line: String, meaning: String)] = [
-        ("moe-bench run --tokens 512 --hidden 2048 --expert-hidden 1024 --experts 64 --top-k 8 --dtype bf16",
-            "prefill through a layer of OLMoE's size"),
-        ("moe-bench run --tokens 1 --hidden 4096 --expert-hidden 14336 --experts 8 --top-k 2 --dtype bf16",
-            "decode through a layer of Mixtral's size"),
+        (
+            "moe-bench run --tokens 512 --hidden 2048 --expert-hidden 1024 --experts 64 --top-k 8 --dtype bf16",
+            "prefill through a layer of OLMoE's size"
+        ),
+        (
+            "moe-bench run --tokens 1 --hidden 4096 --expert-hidden 14336 --experts 8 --top-k 2 --dtype bf16",
+            "decode through a layer of Mixtral's size"
+        ),
         ("moe-bench run --tokens 64 --threads 1 --json one-thread.json", "one thread, samples kept"),
     ]
     static let options = [

@@ -8,8 +8,10 @@ enum SuiteCommand: Command {
         ("moe-bench", "four configurations, in under a minute"),
         ("moe-bench --json results.json", "the same, with every sample in a file"),
         ("moe-bench run --tokens 256 --experts 64 --top-k 8", "one configuration of your own"),
-        ("moe-bench forward --model DIR --layer 3 --input x.safetensors --output y.safetensors",
-            "one layer of a published checkpoint on your own activations"),
+        (
+            "moe-bench forward --model DIR --layer 3 --input x.safetensors --output y.safetensors",
+            "one layer of a published checkpoint on your own activations"
+        ),
     ]
     static let options = [CommonOptions.json, CommonOptions.threads, CommonOptions.seed, CommonOptions.instructionSet]
 

@@ -53,7 +53,8 @@ package struct CheckpointForward: Sendable {
         guard x.shape.last == configuration.hidden else {
             throw .checkpoint(
                 file: input, tensor: "x",
-                problem: "has shape \(x.shape); expected \(configuration.hidden) in its last dimension, the model's width")
+                problem:
+                    "has shape \(x.shape); expected \(configuration.hidden) in its last dimension, the model's width")
         }
         let layer = try checkpoint.layer(
             self.layer, weightType: weightType, pool: pool, instructionSet: instructionSet)

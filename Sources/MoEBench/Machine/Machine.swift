@@ -64,7 +64,8 @@ package struct CUDAStatus: Sendable, Hashable {
         isAvailable = mc_probe(&status, &why, why.count) == 1
         func version(_ number: Int32) -> String { "\(number / 1000).\(number % 1000 / 10)" }
         if isAvailable {
-            description = "\(status.device_count) device\(status.device_count == 1 ? "" : "s"), runtime "
+            description =
+                "\(status.device_count) device\(status.device_count == 1 ? "" : "s"), runtime "
                 + "\(version(status.runtime_version)), driver \(version(status.driver_version))"
         } else {
             description = String(decoding: why.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)

@@ -20,12 +20,14 @@ package struct Speedup: Sendable, Hashable {
     package init(of candidate: some Timing, over baseline: some Timing) throws(Refused) {
         let a = candidate.subject, b = baseline.subject
         guard a.workload.problem == b.workload.problem else {
-            throw Refused(description: "\(a.name) and \(b.name) solve different problems: "
-                + "\(a.workload.sizes) and \(b.workload.sizes)")
+            throw Refused(
+                description: "\(a.name) and \(b.name) solve different problems: "
+                    + "\(a.workload.sizes) and \(b.workload.sizes)")
         }
         guard candidate.inputHash == baseline.inputHash else {
-            throw Refused(description: "\(a.name) and \(b.name) read different inputs: "
-                + "\(candidate.inputHash) and \(baseline.inputHash)")
+            throw Refused(
+                description: "\(a.name) and \(b.name) read different inputs: "
+                    + "\(candidate.inputHash) and \(baseline.inputHash)")
         }
         guard let fast = candidate.summary, let slow = baseline.summary, fast.median > 0 else {
             throw Refused(description: "\(a.name) or \(b.name) has no samples")

@@ -27,7 +27,8 @@ extension Work {
     /// x · Wᵀ of the router.
     package static func gating(_ configuration: MoEConfiguration, tokens: Int) -> Work {
         let weights = configuration.experts * configuration.hidden
-        return Work(flops: product(2, tokens, weights), bytes: weights * (configuration.weightType ?? .float32).byteCount)
+        return Work(
+            flops: product(2, tokens, weights), bytes: weights * (configuration.weightType ?? .float32).byteCount)
     }
 
     /// The experts, from where tokens were really sent. With several batches, which calls rotate over, it is the mean of a

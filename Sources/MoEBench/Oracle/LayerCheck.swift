@@ -67,7 +67,8 @@ package struct LayerCheck: OutputCheck {
             for (expert, weight) in zip(chosen, routing.weights[slots]) {
                 let expected = token.weights[token.experts.firstIndex(of: expert)!]
                 guard abs(Double(weight) - expected) <= relative * abs(expected) else {
-                    throw WrongResult("weight of token \(token.index), expert \(expert): \(weight), expected \(expected)")
+                    throw WrongResult(
+                        "weight of token \(token.index), expert \(expert): \(weight), expected \(expected)")
                 }
             }
         }
@@ -87,14 +88,16 @@ package struct LayerCheck: OutputCheck {
             for column in 0..<H {
                 let error = Double(y[token.index * H + column]) - token.y[column]
                 guard abs(error) <= largest else {
-                    throw WrongResult("output[\(token.index), \(column)]: \(y[token.index * H + column]), expected "
-                        + "\(token.y[column]) ± \(Format.significant(largest))")
+                    throw WrongResult(
+                        "output[\(token.index), \(column)]: \(y[token.index * H + column]), expected "
+                            + "\(token.y[column]) ± \(Format.significant(largest))")
                 }
                 squares += error * error
             }
             guard squares.squareRoot() <= allowed * norm else {
-                throw WrongResult("output of token \(token.index): relative error "
-                    + "\(Format.scientific(squares.squareRoot() / norm)), allowed \(Format.scientific(allowed))")
+                throw WrongResult(
+                    "output of token \(token.index): relative error "
+                        + "\(Format.scientific(squares.squareRoot() / norm)), allowed \(Format.scientific(allowed))")
             }
         }
     }

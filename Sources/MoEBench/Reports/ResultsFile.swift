@@ -104,7 +104,8 @@ package struct ResultsFile: Encodable, Sendable {
             throw .system(file: path, operation: "create", reason: "the folder \(folder) cannot be written to")
         }
         // Renaming over a device or a folder would replace it.
-        if let type = try? files.attributesOfItem(atPath: url.resolvingSymlinksInPath().path)[.type] as? FileAttributeType,
+        if let type = try? files.attributesOfItem(atPath: url.resolvingSymlinksInPath().path)[.type]
+            as? FileAttributeType,
             type != .typeRegular
         {
             throw .system(file: path, operation: "create", reason: "is there already and not a regular file")

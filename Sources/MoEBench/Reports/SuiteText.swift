@@ -53,7 +53,8 @@ package struct SuiteText: Sendable {
     private func facts(_ report: WorkloadReport) -> String {
         let batches = report.load.batches
         let touched = report.load.expertsTouched
-        let checked = report.checkedTokens == report.workload.tokens
+        let checked =
+            report.checkedTokens == report.workload.tokens
             ? "every token checked" : "\(report.checkedTokens) tokens checked"
         return "weights \(Format.bytes(report.weightBytes)), \(batches) input\(batches == 1 ? "" : "s") touching "
             + "\(touched) experts, max/mean load \(Format.significant(report.load.maximumOverMean)), \(checked) "

@@ -73,9 +73,11 @@ package struct SuiteRunner {
     private func checkMemory(_ workload: Workload, _ machine: Machine) throws(MoEError) {
         let configuration = try workload.configuration()
         let matrix = Double(configuration.hidden) * Double(configuration.expertHidden)
-        let weights = Double(configuration.experts + configuration.topK) * matrix
+        let weights =
+            Double(configuration.experts + configuration.topK) * matrix
             * Double(configuration.expert.projections.count * workload.weightType.byteCount)
-        let perToken = Double(4 * configuration.hidden * (configuration.topK + 4))
+        let perToken =
+            Double(4 * configuration.hidden * (configuration.topK + 4))
             + Double(4 * configuration.expertHidden * configuration.topK)
         let needed = weights + Double(workload.tokens) * perToken
         let available = machine.memoryBytes > 0 ? machine.memoryBytes : 1 << 40

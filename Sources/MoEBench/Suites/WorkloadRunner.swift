@@ -102,7 +102,8 @@ package struct WorkloadRunner: Sendable {
         }
         contenders.append(
             Contender(
-                WholeLayer(layer, subject: subject(Self.wholeLayer), work: gating + experts, inputs: inputs), check: check))
+                WholeLayer(layer, subject: subject(Self.wholeLayer), work: gating + experts, inputs: inputs),
+                check: check))
 
         var notRun: [WorkloadReport.NotRun] = []
         let everyone = Array(
@@ -122,7 +123,8 @@ package struct WorkloadRunner: Sendable {
         if experts.flops <= limits.scalarFLOPs, 4 * Self.expertWeights(configuration) <= limits.scalarBytes {
             let scalar = try ScalarBaseline(
                 configuration, source: source,
-                subject: subject(ScalarBaseline.name, threads: 1, instructionSet: "plain Swift"), work: gating + experts,
+                subject: subject(ScalarBaseline.name, threads: 1, instructionSet: "plain Swift"),
+                work: gating + experts,
                 inputs: inputs)
             contenders.append(
                 Contender(scalar, check: LayerCheck(oracle, tolerance: Tolerance(chain: Tolerance.singleChain))))
@@ -165,7 +167,8 @@ package struct WorkloadRunner: Sendable {
     }
 
     private static func expertWeights(_ configuration: MoEConfiguration) -> Int {
-        configuration.experts * configuration.expert.projections.count * configuration.hidden * configuration.expertHidden
+        configuration.experts * configuration.expert.projections.count * configuration.hidden
+            * configuration.expertHidden
     }
 
     private func tooLong(_ work: Work) -> String { "\(Format.significant(Double(work.flops) * 1e-9)) GFLOP a call" }

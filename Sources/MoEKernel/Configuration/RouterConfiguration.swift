@@ -10,7 +10,8 @@ public struct RouterConfiguration: Sendable, Hashable {
     public var scale: Float
 
     /// Softmax over all experts, weights divided by their sum: Mixtral's router.
-    public init(score: RouterScore = .softmax, normalisation: RouterNormalisation = .sum(epsilon: 0), scale: Float = 1) {
+    public init(score: RouterScore = .softmax, normalisation: RouterNormalisation = .sum(epsilon: 0), scale: Float = 1)
+    {
         self.score = score
         self.normalisation = normalisation
         self.scale = scale

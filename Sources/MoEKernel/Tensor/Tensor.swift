@@ -36,7 +36,8 @@ public struct Tensor<Element: ActivationElement>: Sendable, Hashable {
     public init(shape: [Int], _ elements: [Element]) throws(MoEError) {
         let count = try Self.count(shape)
         guard count == elements.count else {
-            throw .input(name: "elements", value: "\(elements.count) values", expectation: "\(count) for shape \(shape)")
+            throw .input(
+                name: "elements", value: "\(elements.count) values", expectation: "\(count) for shape \(shape)")
         }
         self.shape = shape
         self.elements = elements

@@ -72,7 +72,8 @@ import Testing
     @Test func aTokenWithoutReferenceLeftOut() throws {
         let configuration = try trial.workload.configuration()
         let oracle = try LayerOracle(
-            configuration, source: try MoEWeights.random(seed: 1).source(configuration), inputs: trial.inputs, sample: 1,
+            configuration, source: try MoEWeights.random(seed: 1).source(configuration), inputs: trial.inputs,
+            sample: 1,
             seed: 1)
         let checked = try #require(oracle.batches[0].first?.index)
         var y = trial.truth[0]

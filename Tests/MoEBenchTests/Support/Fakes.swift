@@ -29,7 +29,8 @@ struct Trial {
     }
 
     /// Times one implementation as the suite would.
-    func measure(_ implementation: any Implementation, probe: any MachineProbe = FastProbe()) throws -> ContenderResult {
+    func measure(_ implementation: any Implementation, probe: any MachineProbe = FastProbe()) throws -> ContenderResult
+    {
         try compare([implementation], probe: probe).results[0]
     }
 

@@ -76,7 +76,8 @@ import Testing
                 // Random weights and inputs give logits of about unit variance.
                 let logitNorm = Double(reference.logits.count).squareRoot()
                 #expect(
-                    relativeError(output.routing.logits, reference.logits, floor: logitNorm) < tolerance, "\(set) logits")
+                    relativeError(output.routing.logits, reference.logits, floor: logitNorm) < tolerance,
+                    "\(set) logits")
                 #expect(relativeError(output.routing.weights, reference.weights) < tolerance * 8, "\(set) weights")
                 for token in 0..<test.tokens {
                     let error = relativeError(

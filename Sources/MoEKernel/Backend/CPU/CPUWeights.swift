@@ -64,7 +64,9 @@ final class CPUWeights: Sendable {
         var jobs = [
             PackingJob(
                 matrices: router,
-                rows: { _ in gatedShared ? [.init(.router, c.experts), .init(.sharedGate, 1)] : [.init(.router, c.experts)] })
+                rows: { _ in
+                    gatedShared ? [.init(.router, c.experts), .init(.sharedGate, 1)] : [.init(.router, c.experts)]
+                })
         ]
         jobs.append(
             PackingJob(

@@ -179,7 +179,9 @@ private struct PackingWork: ParallelWork {
         if let odd = firstNotFinite(converted, wanted, count) {
             throw .weights(
                 tensor: source.describe(name),
-                problem: "the value at [\(rows.lowerBound + odd / depth), \(odd % depth)] is too large for \(wanted.rawValue)")
+                problem:
+                    "the value at [\(rows.lowerBound + odd / depth), \(odd % depth)] is too large for \(wanted.rawValue)"
+            )
         }
     }
 }
