@@ -110,9 +110,10 @@ package final class LayerStage: Implementation {
             try y.write { (out) throws(MoEError) in try layer.runCombine(into: &out, workspace: &box.workspace) }
             return .activations(y.elements)
         }
+        if stage == .gating { return .logits(box.workspace.logits) }
         guard let routing = box.workspace.routing else {
             throw .unavailable(what: "the routing", reason: "the workspace holds none")
         }
-        return stage == .gating ? .logits(routing.logits) : .routing(routing)
+        return .routing(routing)
     }
 }

@@ -62,15 +62,18 @@ public struct MoEWorkspace: ~Copyable {
     /// Bytes it holds.
     public var byteCount: Int { region?.byteCount ?? 0 }
 
+    /// The experts' logits of the last batch, [tokens, experts], copied out; empty before the first.
+    package var logits: [Float] {
+        guard let buffers else { return [] }
+        return (0..<buffers.tokens).flatMap { token in
+            UnsafeBufferPointer(start: buffers.logits + token * logitStride, count: experts)
+        }
+    }
+
     /// The routing of the last call, copied out; nil before the first.
     public var routing: Routing? {
         guard hasRouting, let buffers else { return nil }
         let tokens = buffers.tokens
-        var logits: [Float] = []
-        logits.reserveCapacity(tokens * experts)
-        for token in 0..<tokens {
-            logits.append(contentsOf: UnsafeBufferPointer(start: buffers.logits + token * logitStride, count: experts))
-        }
         let choices = tokens * topK
         return Routing(
             unchecked: tokens, experts: experts, topK: topK, logits: logits,
