@@ -65,16 +65,32 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
         var k = 0
         while k < operands.depth {
             let row: Int = k &* Row.rowBytes
-            var columns = InlineArray<vectors, ISA.Vector>(repeating: zero)
-            for v in 0..<vectors {
-                let panel: UnsafeRawPointer = b + ((v / perPanel) &* stride &+ row)
-                columns[v] = Row.columns(ISA.self, panel, v % perPanel)
-                if Traffic.streams && v % perPanel == 0 { cp_prefetch_far(panel + prefetchBytes) }
-            }
-            for r in 0..<rows {
-                let offset: Int = r &* 256 &+ k
-                let activation = ISA.Vector(repeating: a[offset])
-                for v in 0..<vectors { sums[r][v] = ISA.multiplyAdd(sums[r][v], activation, columns[v]) }
+            if rows < vectors {
+                // Few rows: they stay in registers while the columns pass one by one.
+                var activations = InlineArray<rows, ISA.Vector>(repeating: zero)
+                for r in 0..<rows {
+                    let offset: Int = r &* 256 &+ k
+                    activations[r] = ISA.Vector(repeating: a[offset])
+                }
+                for v in 0..<vectors {
+                    let panel: UnsafeRawPointer = b + ((v / perPanel) &* stride &+ row)
+                    let column = Row.columns(ISA.self, panel, v % perPanel)
+                    if Traffic.streams && v % perPanel == 0 { cp_prefetch_far(panel + prefetchBytes) }
+                    for r in 0..<rows { sums[r][v] = ISA.multiplyAdd(sums[r][v], activations[r], column) }
+                }
+            } else {
+                // Few columns: they stay, and the rows pass.
+                var columns = InlineArray<vectors, ISA.Vector>(repeating: zero)
+                for v in 0..<vectors {
+                    let panel: UnsafeRawPointer = b + ((v / perPanel) &* stride &+ row)
+                    columns[v] = Row.columns(ISA.self, panel, v % perPanel)
+                    if Traffic.streams && v % perPanel == 0 { cp_prefetch_far(panel + prefetchBytes) }
+                }
+                for r in 0..<rows {
+                    let offset: Int = r &* 256 &+ k
+                    let activation = ISA.Vector(repeating: a[offset])
+                    for v in 0..<vectors { sums[r][v] = ISA.multiplyAdd(sums[r][v], activation, columns[v]) }
+                }
             }
             k &+= 1
         }
