@@ -30,15 +30,9 @@ enum AVX2: InstructionSet {
     }
 
     @inline(__always) static var tileRows: Int { 6 }
-    // Two multiply-adds start each cycle and take four to finish, so eight sums in flight are the aim. One and three rows make do
-    // with four and six: memory is slower than that, fewer streams are prefetched better, and 3 rows of 2 panels would spill.
-    @inline(__always) static func panelsTogether(rows: Int) -> Int {
-        switch rows {
-        case 1: 2
-        case 2: 3
-        default: 1
-        }
-    }
+    // Two multiply-adds start each cycle and take four to finish, so eight sums in flight are the aim: four rows of one panel, two of
+    // two. One and three rows make do with four and six, since memory is slower than that and fewer streams are prefetched better.
+    @inline(__always) static func panelsTogether(rows: Int) -> Int { rows <= 2 ? 2 : 1 }
 
     // 6 rows × 2 vectors of sums, 2 of weights and a broadcast are 15 of 16 registers.
     // Private, so that no unspecialised body of it is kept: that would be emitted under a name all modules share.
@@ -48,7 +42,7 @@ enum AVX2: InstructionSet {
     ) {
         switch (rows, panels) {
         case (1, 2): Tile<AVX2, Row, Traffic, 1, 4>.run(operands)
-        case (2, 3): Tile<AVX2, Row, Traffic, 2, 6>.run(operands)
+        case (2, 2): Tile<AVX2, Row, Traffic, 2, 4>.run(operands)
         case (1, _): Tile<AVX2, Row, Traffic, 1, 2>.run(operands)
         case (2, _): Tile<AVX2, Row, Traffic, 2, 2>.run(operands)
         case (3, _): Tile<AVX2, Row, Traffic, 3, 2>.run(operands)
@@ -80,7 +74,7 @@ enum AVX2: InstructionSet {
 public struct AVX2Kernels: KernelSet {
     public init() {}
     public var tileRows: Int { AVX2.tileRows }
-    public var panelsTogether: Int { 4 }
+    public var panelsTogether: Int { 2 }
     public var lanes: Int { 8 }
     public func sweep(_ sweep: PanelSweep) { sweepPanels(AVX2.self, sweep) }
     public func select(_ selection: RouterSelection) { selectExperts(AVX2.self, selection) }
