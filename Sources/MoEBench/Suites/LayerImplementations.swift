@@ -59,8 +59,6 @@ package final class LayerStage: Implementation {
         self.inputs = inputs
         boxes = inputs.batches.map { _ in WorkspaceBox() }
         for (box, x) in zip(boxes, inputs.batches) {
-            // All of routing, whatever the stage: a workspace shows its routing only once there is one.
-            try LayerStage.route(layer, x, box)
             try before(on: x, box)
             try run(on: x, box)
         }
@@ -109,6 +107,11 @@ package final class LayerStage: Implementation {
             var y = OutputBuffer(count: inputs.tokens * inputs.hidden)
             try y.write { (out) throws(MoEError) in try layer.runCombine(into: &out, workspace: &box.workspace) }
             return .activations(y.elements)
+        }
+        if stage == .gating {
+            // A workspace shows its logits together with the routing that was made of them.
+            try layer.runSelection(workspace: &box.workspace)
+            try layer.runDispatch(workspace: &box.workspace)
         }
         guard let routing = box.workspace.routing else {
             throw .unavailable(what: "the routing", reason: "the workspace holds none")
