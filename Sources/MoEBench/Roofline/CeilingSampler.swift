@@ -32,11 +32,13 @@ package struct CeilingSeries: Sendable, Hashable, Encodable {
 /// both.
 package final class CeilingSampler {
     /// A pass shorter than this is repeated within its sample: starting threads must not count against the machine.
-    private static let shortestSample: UInt64 = 1_000_000
+    ///
+    /// Long enough, too, for several passes over what a cache can hold a part of: that part grows from call to call.
+    private static let shortestSample: UInt64 = 5_000_000
     /// Below this a pass takes a few microseconds, and what it measures is the start of threads, not the cache.
     private static let smallestBuffer = 4 << 20
     /// Beyond this no cache holds a buffer, and a pass would only take longer.
-    private static let largestBuffer = 512 << 20
+    private static let largestBuffer = 256 << 20
 
     private struct Series {
         let pass: () -> Int
