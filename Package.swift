@@ -42,8 +42,9 @@ let package = Package(
             name: "MoEBench", dependencies: ["MoEKernel", "CPlatform", "CMoECUDA"], swiftSettings: optimised + lifetimes
         ),
         .executableTarget(name: "moe-bench", dependencies: ["MoEBench", "MoEKernel"], swiftSettings: optimised),
+        .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
         .testTarget(
-            name: "MoEKernelTests", dependencies: ["MoEKernel", "MicroKernels", "CPlatform"],
+            name: "MoEKernelTests", dependencies: ["MoEKernel", "MicroKernels", "CPlatform", "AllocationCounter"],
             resources: [.copy("Fixtures")], swiftSettings: optimised + lifetimes),
         .testTarget(
             name: "MoEBenchTests", dependencies: ["MoEBench", "MoEKernel"], swiftSettings: optimised + lifetimes),

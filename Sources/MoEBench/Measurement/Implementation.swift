@@ -37,9 +37,12 @@ package struct WrongResult: Error, Sendable, Hashable, CustomStringConvertible {
 package struct Contender {
     package let implementation: any Implementation
     package let check: any OutputCheck
+    /// Its claim on the time budget beside others that are as slow.
+    package let weight: Double
 
-    package init(_ implementation: any Implementation, check: any OutputCheck) {
+    package init(_ implementation: any Implementation, check: any OutputCheck, weight: Double = 1) {
         self.implementation = implementation
         self.check = check
+        self.weight = weight
     }
 }

@@ -50,8 +50,8 @@ package struct Comparison: Sendable {
 /// Times contenders in rounds (ceilings, A, B, …, ceilings, A, B, …), so that whatever the machine does meanwhile happens to
 /// all of them, and checks the very calls that it times.
 ///
-/// A contender cannot know which calls are checked: the first on every input, the last of all, and a random quarter of the
-/// others. Before such a call everything that an earlier one left is ruined; after it the output is compared with the oracle
+/// A contender cannot know which calls are checked: the first on every input, the last of all, and one in eight of the
+/// others, at random. Before such a call everything that an earlier one left is ruined; after it the output is compared with the oracle
 /// and the input with its fingerprint. One failure, and the contender has no measurement.
 package struct InterleavedTimer: Sendable {
     package let plan: SamplingPlan
@@ -92,7 +92,7 @@ package struct InterleavedTimer: Sendable {
 
     private func measure(_ tracks: [Track], _ sampler: CeilingSampler) {
         for track in tracks where !interruption.isRequested { track.warmUp() }
-        let counts = plan.samples(forSeconds: tracks.map(\.warmSeconds))
+        let counts = plan.samples(forSeconds: tracks.map(\.warmSeconds), weights: tracks.map(\.weight))
         rounds: for round in 0..<plan.rounds {
             progress(round, plan.rounds)
             sampler.sample()
@@ -124,6 +124,7 @@ private final class Track {
         self.inputHash = inputHash
     }
 
+    var weight: Double { contender.weight }
     var hasSamples: Bool { !nanoseconds.isEmpty }
 
     /// Untimed calls: memory is touched, workspaces reach their size, and the plan learns what a call costs.
@@ -142,7 +143,7 @@ private final class Track {
         guard failure == nil else { return }
         let implementation = contender.implementation
         let batch = nanoseconds.count % inputs.batches.count
-        let audited = checked || nanoseconds.count < inputs.batches.count || audit.next() % 4 == 0
+        let audited = checked || nanoseconds.count < inputs.batches.count || audit.next() % 8 == 0
         attempt { () throws(MoEError) in
             if audited { try implementation.poison(batch) }
             let start = cp_nanoseconds()

@@ -1,4 +1,6 @@
+import Dispatch
 import MoEKernel
+import Synchronization
 
 /// What the float64 reference says about some tokens of every batch.
 package struct LayerOracle: Sendable {
@@ -29,26 +31,45 @@ package struct LayerOracle: Sendable {
     ) throws(MoEError) {
         self.configuration = configuration
         tokensPerBatch = inputs.tokens
-        let reference = ReferenceBackend(configuration, source: source)
         let router = try Self.router(configuration, source)
         var generator = SplitMix64(seed: seed ^ 0x0c5a_11e5_0c5a_11e5)
-        var batches: [[Token]] = []
-        for batch in inputs.batches {
-            let chosen = Array((0..<inputs.tokens).shuffled(using: &generator).prefix(sample).sorted())
-            let rows = chosen.map { Array(batch[$0 * inputs.hidden..<($0 + 1) * inputs.hidden]) }
-            let output = try reference.forward(rows.flatMap { $0 })
-            let E = configuration.experts, H = configuration.hidden, k = configuration.topK
-            batches.append(
-                chosen.indices.map { i in
-                    Token(
-                        index: chosen[i], y: Array(output.y[i * H..<(i + 1) * H]),
-                        logits: Array(output.logits[i * E..<(i + 1) * E]),
-                        logitScales: (0..<E).map { Self.scale(rows[i], router[$0 * H..<($0 + 1) * H]) },
-                        experts: Array(output.expertIndices[i * k..<(i + 1) * k]),
-                        weights: Array(output.weights[i * k..<(i + 1) * k]))
-                })
+        let chosen = inputs.batches.map { _ in
+            Array((0..<inputs.tokens).shuffled(using: &generator).prefix(sample).sorted())
         }
+        // Half a batch at a time, so that even one batch keeps two processors busy.
+        let pieces = chosen.enumerated().flatMap { batch, tokens in
+            let half = (tokens.count + 1) / 2
+            return [(batch, Array(tokens.prefix(half))), (batch, Array(tokens.dropFirst(half)))]
+        }
+        let done = Mutex<[Int: Result<[Token], MoEError>]>([:])
+        DispatchQueue.concurrentPerform(iterations: pieces.count) { index in
+            let (batch, tokens) = pieces[index]
+            let result = Result { () throws(MoEError) in
+                try Self.reference(configuration, source, inputs.batches[batch], tokens, router)
+            }
+            done.withLock { $0[index] = result }
+        }
+        let results = done.withLock { $0 }
+        var batches = [[Token]](repeating: [], count: chosen.count)
+        for (index, piece) in pieces.enumerated() { batches[piece.0] += try results[index]!.get() }
         self.batches = batches
+    }
+
+    private static func reference(
+        _ configuration: MoEConfiguration, _ source: any WeightSource, _ x: [Float], _ tokens: [Int], _ router: [Float]
+    ) throws(MoEError) -> [Token] {
+        if tokens.isEmpty { return [] }
+        let E = configuration.experts, H = configuration.hidden, k = configuration.topK
+        let rows = tokens.map { Array(x[$0 * H..<($0 + 1) * H]) }
+        let output = try ReferenceBackend(configuration, source: source).forward(rows.flatMap { $0 })
+        return tokens.indices.map { i in
+            Token(
+                index: tokens[i], y: Array(output.y[i * H..<(i + 1) * H]),
+                logits: Array(output.logits[i * E..<(i + 1) * E]),
+                logitScales: (0..<E).map { scale(rows[i], router[$0 * H..<($0 + 1) * H]) },
+                experts: Array(output.expertIndices[i * k..<(i + 1) * k]),
+                weights: Array(output.weights[i * k..<(i + 1) * k]))
+        }
     }
 
     private static func scale(_ x: [Float], _ row: ArraySlice<Float>) -> Double {

@@ -32,9 +32,13 @@ package struct CeilingSeries: Sendable, Hashable, Encodable {
 /// both.
 package final class CeilingSampler {
     /// A pass shorter than this is repeated within its sample: starting threads must not count against the machine.
-    private static let shortestSample: UInt64 = 1_000_000
+    ///
+    /// Long enough, too, for several passes over what a cache can hold a part of: that part grows from call to call.
+    private static let shortestSample: UInt64 = 5_000_000
+    /// Below this a pass takes a few microseconds, and what it measures is the start of threads, not the cache.
+    private static let smallestBuffer = 4 << 20
     /// Beyond this no cache holds a buffer, and a pass would only take longer.
-    private static let largestBuffer = 512 << 20
+    private static let largestBuffer = 256 << 20
 
     private struct Series {
         let pass: () -> Int
@@ -43,14 +47,18 @@ package final class CeilingSampler {
         var nanoseconds: [UInt64] = []
 
         mutating func calibrate() {
-            _ = pass()  // touches the memory
-            let start = cp_nanoseconds()
-            _ = pass()
-            let once = max(cp_nanoseconds() - start, 1)
+            var once = UInt64.max
+            for _ in 0..<3 {
+                let start = cp_nanoseconds()
+                _ = pass()
+                once = min(once, max(cp_nanoseconds() - start, 1))
+            }
             repeats = Int(min((CeilingSampler.shortestSample + once - 1) / once, 10_000))
         }
 
         mutating func sample() {
+            // An implementation's calls follow upon each other and find in the cache what it can hold; so does this one.
+            _ = pass()
             var done = 0
             let start = cp_nanoseconds()
             for _ in 0..<repeats { done += pass() }
@@ -70,7 +78,7 @@ package final class CeilingSampler {
     ///   - workingSets: Bytes that the implementations walk over; one read ceiling is measured for each class among them.
     ///   - probe: Makes a probe that reads a buffer of so many bytes.
     package init(workingSets: [Int], probe: (Int) throws(MoEError) -> any MachineProbe) throws(MoEError) {
-        bufferBytes = Set(workingSets.filter { $0 > 0 }.map(Self.bufferBytes)).sorted()
+        bufferBytes = Set(workingSets.compactMap(Self.bufferBytes)).sorted()
         var probes: [any MachineProbe] = []
         for bytes in bufferBytes.isEmpty ? [1 << 20] : bufferBytes { probes.append(try probe(bytes)) }
         multiplyAdd = Series(pass: probes[0].multiplyAdd)
@@ -80,10 +88,12 @@ package final class CeilingSampler {
     }
 
     /// The buffer whose reading is the ceiling for a working set: the next lower power of two, so that it lies in the same
-    /// cache or a nearer one and the ceiling is never set too low.
-    package static func bufferBytes(forWorkingSet bytes: Int) -> Int {
-        let power = 1 << (Int.bitWidth - 1 - max(bytes, 1).leadingZeroBitCount)
-        return min(max(power, 4 << 10), largestBuffer)
+    /// cache or a nearer one and the ceiling is never set too low. nil for working sets that are too small to measure: what they
+    /// are bound by is arithmetic.
+    package static func bufferBytes(forWorkingSet bytes: Int) -> Int? {
+        guard bytes >= smallestBuffer else { return nil }
+        let power = 1 << (Int.bitWidth - 1 - bytes.leadingZeroBitCount)
+        return min(power, largestBuffer)
     }
 
     package func sample() {

@@ -16,7 +16,7 @@ package struct Ceilings: Sendable, Hashable, Encodable {
 
     /// The read ceiling of a working set's class; nil where none was measured.
     package func read(forWorkingSet bytes: Int) -> Read? {
-        let wanted = CeilingSampler.bufferBytes(forWorkingSet: bytes)
+        guard let wanted = CeilingSampler.bufferBytes(forWorkingSet: bytes) else { return nil }
         return reads.first { $0.bufferBytes == wanted }
     }
 

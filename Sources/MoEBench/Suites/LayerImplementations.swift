@@ -58,12 +58,7 @@ package final class LayerStage: Implementation {
         self.work = work
         self.inputs = inputs
         boxes = inputs.batches.map { _ in WorkspaceBox() }
-        for (box, x) in zip(boxes, inputs.batches) {
-            // All of routing, whatever the stage: a workspace shows its routing only once there is one.
-            try LayerStage.route(layer, x, box)
-            try before(on: x, box)
-            try run(on: x, box)
-        }
+        for (box, x) in zip(boxes, inputs.batches) { try before(on: x, box) }
     }
 
     package func run(_ batch: Int) throws(MoEError) { try run(on: inputs.batches[batch], boxes[batch]) }

@@ -98,12 +98,13 @@ package struct WorkloadRunner: Sendable {
         for (stage, work) in [(LayerStage.Stage.gating, gating), (.routing, .uncounted), (.experts, experts)] {
             let implementation = try LayerStage(
                 stage, of: layer, subject: subject(stage.rawValue), work: work, inputs: inputs)
-            contenders.append(Contender(implementation, check: check))
+            contenders.append(Contender(implementation, check: check, weight: 2))
         }
         contenders.append(
             Contender(
                 WholeLayer(layer, subject: subject(Self.wholeLayer), work: gating + experts, inputs: inputs),
-                check: check))
+                check: check,
+                weight: 2))
 
         var notRun: [WorkloadReport.NotRun] = []
         let everyone = Array(
@@ -118,7 +119,9 @@ package struct WorkloadRunner: Sendable {
         }
 
         progress.show("\(workload.name): dense baseline")
-        contenders.append(try isoActive(workload, subject: subject(DenseIsoActive.name), inputs: inputs))
+        contenders.append(
+            try isoActive(
+                workload, subject: subject(DenseIsoActive.name), inputs: inputs, workingSet: experts.workingSet))
 
         if experts.flops <= limits.scalarFLOPs, 4 * Self.expertWeights(configuration) <= limits.scalarBytes {
             let scalar = try ScalarBaseline(
@@ -153,16 +156,22 @@ package struct WorkloadRunner: Sendable {
 
     package static let wholeLayer = "whole layer"
 
-    private func isoActive(_ workload: Workload, subject: Subject, inputs: Inputs) throws(MoEError) -> Contender {
+    private func isoActive(
+        _ workload: Workload, subject: Subject, inputs: Inputs, workingSet: Int
+    ) throws(MoEError) -> Contender {
         let configuration = try workload.isoActiveConfiguration()
         let weights = MoEWeights.random(seed: workload.seed)
-        let layer = try MoELayer(configuration, weights: weights, pool: pool, instructionSet: instructionSet)
+        let work = Work.experts(configuration, tokensPerExpert: inputs.batches.map { _ in [workload.tokens] })
+        var copies: [MoELayer] = []
+        for _ in 0..<DenseIsoActive.copies(of: work.bytes, toCover: workingSet, batches: inputs.batches.count) {
+            copies.append(try MoELayer(configuration, weights: weights, pool: pool, instructionSet: instructionSet))
+        }
         let oracle = try LayerOracle(
             configuration, source: try weights.source(configuration), inputs: inputs,
             sample: min(Self.checkedTokens(workload), 4), seed: workload.seed)
-        let work = Work.experts(
-            configuration, tokensPerExpert: inputs.batches.map { _ in [workload.tokens] })
-        let implementation = try DenseIsoActive(layer, subject: subject, work: work, inputs: inputs)
+        let implementation = try DenseIsoActive(
+            copies, subject: subject,
+            work: Work(flops: work.flops, bytes: work.bytes, workingSet: work.bytes * copies.count), inputs: inputs)
         return Contender(implementation, check: LayerCheck(oracle))
     }
 

@@ -224,7 +224,8 @@ extension Activation {
         switch self {
         case .silu: a / (1 + exp(-a))
         case .gelu: 0.5 * a * erfc(-a / 2.0.squareRoot())
-        case .geluTanh: 0.5 * a * (1 + tanh((2 / Double.pi).squareRoot() * (a + 0.044715 * a * a * a)))
+        // As a · σ(2u): the published form ½ a (1 + tanh u) cancels in the negative tail.
+        case .geluTanh: a / (1 + exp(-2 * (2 / Double.pi).squareRoot() * (a + 0.044715 * a * a * a)))
         case .relu: max(a, 0)
         }
     }

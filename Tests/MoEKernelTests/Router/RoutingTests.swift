@@ -1,0 +1,88 @@
+import Testing
+
+@testable import MoEKernel
+
+/// A router that lets the input be the logits: an identity matrix.
+private struct IdentityRouter: WeightSource {
+    let hidden: Int
+    func elementType(of name: WeightName) -> ElementType { .float32 }
+    func read(_ name: WeightName, rows: Range<Int>, into target: UnsafeMutableRawBufferPointer) throws(MoEError) {
+        let out = target.assumingMemoryBound(to: Float.self)
+        let columns = if case .expert(_, .down) = name { 4 } else { hidden }
+        for index in 0..<rows.count * columns { out[index] = 0 }
+        guard name == .router else { return }
+        for (index, row) in rows.enumerated() { out[index * hidden + row] = 1 }
+    }
+}
+
+@Suite struct RoutingTests {
+    private func route(_ logits: [[Float]], topK: Int, _ router: RouterConfiguration = .init()) throws -> [Routing] {
+        let experts = logits[0].count
+        let configuration = try MoEConfiguration(
+            experts: experts, topK: topK, hidden: experts, expertHidden: 4, router: router)
+        return try CPUInstructionSet.supported.map { set in
+            try MoELayer(
+                configuration, weights: MoEWeights(IdentityRouter(hidden: experts)), pool: ThreadPool(threads: 1),
+                instructionSet: set
+            ).route(Tensor(rows: logits))
+        }
+    }
+
+    @Test func tiesGoToTheLowestIndex() throws {
+        for routing in try route([[1, 1, 1, 1, 1], [0, 2, 1, 2, 1], [-1, -1, 0, 0, 0]], topK: 3) {
+            #expect(routing.expertIndices == [0, 1, 2, 1, 3, 2, 2, 3, 4])
+        }
+    }
+
+    @Test func softmaxOverAllExperts() throws {
+        for routing in try route([[0, 0, 0, 0]], topK: 2, .init(normalisation: .none)) {
+            #expect(routing.weights == [0.25, 0.25])
+        }
+        for routing in try route([[0, 0, 0, 0]], topK: 2, .init(normalisation: .sum(epsilon: 0), scale: 3)) {
+            #expect(routing.weights == [1.5, 1.5])
+        }
+    }
+
+    /// The documented policy; every weight stays finite and every id in range.
+    @Test func logitsThatAreNoNumbers() throws {
+        // A zero times infinity or NaN is NaN in every logit, so one bad activation spoils its token's logits and no other's.
+        for routing in try route([[1, 2, 3], [.nan, 0, 0], [3, 2, 1]], topK: 2) {
+            #expect(routing.expertIndices == [2, 1, 0, 1, 0, 1])
+            #expect(routing.weights.allSatisfy { $0.isFinite })
+            #expect(routing.weights[2] == 0.5 && routing.weights[3] == 0.5)
+        }
+    }
+
+    @Test func hugeLogitsDoNotOverflow() throws {
+        for routing in try route([[3e38, -3e38, 0], [-3e38, -3e38, -3e38]], topK: 2) {
+            #expect(routing.expertIndices == [0, 2, 0, 1])
+            #expect(routing.weights == [1, 0, 0.5, 0.5])
+        }
+    }
+
+    @Test func balanceOfKnownRoutings() throws {
+        let even = try Routing(
+            tokens: 4, experts: 4, topK: 1, logits: Array(repeating: 0, count: 16), expertIndices: [0, 1, 2, 3],
+            weights: [1, 1, 1, 1])
+        #expect(even.tokensPerExpert == [1, 1, 1, 1])
+        #expect(abs(even.loadBalancingLoss - 1) < 1e-12)
+        #expect(abs(even.loadEntropy - 1.3862943611198906) < 1e-12)
+        #expect(even.maxOverMeanLoad == 1)
+        #expect(abs(even.zLoss - 1.3862943611198906 * 1.3862943611198906) < 1e-12)
+        let lone = try Routing(
+            tokens: 2, experts: 4, topK: 1, logits: Array(repeating: 0, count: 8), expertIndices: [3, 3],
+            weights: [1, 1])
+        #expect(lone.maxOverMeanLoad == 4)
+        #expect(lone.loadEntropy == 0)
+    }
+
+    @Test func foreignRoutingsAreChecked() {
+        #expect(throws: MoEError.input(name: "expertIndices", value: "an index of 4", expectation: "0..<4")) {
+            try Routing(
+                tokens: 1, experts: 4, topK: 1, logits: [0, 0, 0, 0], expertIndices: [4], weights: [1])
+        }
+        #expect(throws: MoEError.self) {
+            try Routing(tokens: 1, experts: 4, topK: 5, logits: [], expertIndices: [], weights: [])
+        }
+    }
+}
