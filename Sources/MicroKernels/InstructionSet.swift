@@ -74,11 +74,14 @@ public struct TileOperands {
     public var cPanelStride: Int
     /// Whether c holds earlier blocks' sum.
     public var accumulate: Bool
+    /// Weights to ask for meanwhile, from `next` on, `nextStep` bytes for each k; only a resident tile does.
+    public var next: UnsafeRawPointer
+    public var nextStep: Int
 
     @_alwaysEmitIntoClient @inline(__always)
     public init(
         a: UnsafePointer<Float>, b: UnsafeRawPointer, panelStride: Int, depth: Int, c: UnsafeMutablePointer<Float>,
-        cPanelStride: Int, accumulate: Bool
+        cPanelStride: Int, accumulate: Bool, next: UnsafeRawPointer, nextStep: Int
     ) {
         self.a = a
         self.b = b
@@ -87,5 +90,7 @@ public struct TileOperands {
         self.c = c
         self.cPanelStride = cPanelStride
         self.accumulate = accumulate
+        self.next = next
+        self.nextStep = nextStep
     }
 }

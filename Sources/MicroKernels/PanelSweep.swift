@@ -110,25 +110,19 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
                 widenRows(ISA.self, sweep.format, source, depth: depth, into: sweep.widened)
                 b = UnsafeRawPointer(sweep.widened)
             }
+            // Each tile asks for its share of the next block, spread evenly over its steps: a burst would fill the processor's
+            // queue of misses and stop the arithmetic until it drains. Into the second level, since the first is full with this
+            // block and the activations.
             let next: UnsafeRawPointer = source + depth &* rowBytes
-            let lines: Int = (depth &* rowBytes) >> 6
+            let nextStep: Int = rowBytes / split.count
             var tile = 0
             while tile < split.count {
-                if !single {
-                    // This tile's share of the next block's cache lines, into the second level: the first is full
-                    // with this block and the activations.
-                    var line = tile &* lines / split.count
-                    let end = (tile &+ 1) &* lines / split.count
-                    while line < end {
-                        cp_prefetch_far(next + line &* 64)
-                        line &+= 1
-                    }
-                }
                 let first = split.start(tile)
                 let operands = TileOperands(
                     a: sweep.activations + (tile &* sweep.tileStride &+ block &* blockStride), b: b,
                     panelStride: panelStride, depth: depth, c: sweep.accumulators + first &* 16,
-                    cPanelStride: cPanelStride, accumulate: block > 0)
+                    cPanelStride: cPanelStride, accumulate: block > 0, next: next + tile &* nextStep &* depth,
+                    nextStep: nextStep)
                 let rows = split.start(tile &+ 1) &- first
                 if single {
                     ISA.tile(sweep.format, rows: rows, panels: group, operands)

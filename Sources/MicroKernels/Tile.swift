@@ -62,9 +62,14 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
         let a = operands.a
         let b = operands.b
         let stride = operands.panelStride
+        var next = operands.next
         var k = 0
         while k < operands.depth {
             let row: Int = k &* Row.rowBytes
+            if !Traffic.streams {
+                cp_prefetch_far(next)
+                next += operands.nextStep
+            }
             if rows < vectors {
                 // Few rows: they stay in registers while the columns pass one by one.
                 var activations = InlineArray<rows, ISA.Vector>(repeating: zero)
