@@ -74,7 +74,8 @@ public struct TileOperands {
     public var cPanelStride: Int
     /// Whether c holds earlier blocks' sum.
     public var accumulate: Bool
-    /// Weights to ask for meanwhile, from `next` on, `nextStep` bytes for each k; only a resident tile does.
+    /// Weights to ask for meanwhile, from `next` on: `nextStep` bytes for each k, or, where the tile streams, a row of each of its
+    /// panels.
     public var next: UnsafeRawPointer
     public var nextStep: Int
 

@@ -113,7 +113,11 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
             // Each tile asks for its share of the next block, spread evenly over its steps: a burst would fill the processor's
             // queue of misses and stop the arithmetic until it drains. Into the second level, since the first is full with this
             // block and the activations.
-            let next: UnsafeRawPointer = source + depth &* rowBytes
+            //
+            // After a panel's last block comes the first of the panels that follow this group.
+            let last = block &+ 1 == blocks
+            let next: UnsafeRawPointer =
+                last ? sweep.weights + (panel &+ group) &* panelStride : source + depth &* rowBytes
             let nextStep: Int = rowBytes / split.count
             var tile = 0
             while tile < split.count {

@@ -31,8 +31,8 @@ public enum Float16Row: PanelRow {
     }
 }
 
-/// Whether a tile's weights come from memory for this tile alone. Then the tile asks for them ahead of time itself; otherwise
-/// they lie in the first-level cache and the sweep has fetched them.
+/// Whether a tile's weights come from memory for this tile alone, and it asks for all of the next block; or they lie in the
+/// first-level cache, and several tiles share the asking.
 public protocol WeightTraffic {
     static var streams: Bool { get }
 }
@@ -49,11 +49,6 @@ public enum Resident: WeightTraffic {
 /// unrolled; the one loop left is over k. What a shape costs is read off the assembly: rows × vectors multiply-adds, `rows`
 /// broadcasts and `vectors` loads a step.
 public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, let rows: Int, let vectors: Int> {
-    /// How far ahead of its use a streamed weight is asked for, into the second level: a page, which the hardware's own prefetch
-    /// does not look past, and more than latency times a core's bandwidth. Nearer, or into the first level, measured 5 to 10 %
-    /// slower on Zen 4.
-    @_alwaysEmitIntoClient @inline(__always) static var prefetchBytes: Int { 4096 }
-
     @_alwaysEmitIntoClient @inline(__always)
     public static func run(_ operands: TileOperands) {
         let perPanel: Int = 16 / ISA.Vector.scalarCount
@@ -63,6 +58,7 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
         let b = operands.b
         let stride = operands.panelStride
         var next = operands.next
+        let ahead: Int = next - b
         var k = 0
         while k < operands.depth {
             let row: Int = k &* Row.rowBytes
@@ -80,7 +76,7 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
                 for v in 0..<vectors {
                     let panel: UnsafeRawPointer = b + ((v / perPanel) &* stride &+ row)
                     let column = Row.columns(ISA.self, panel, v % perPanel)
-                    if Traffic.streams && v % perPanel == 0 { cp_prefetch_far(panel + prefetchBytes) }
+                    if Traffic.streams && v % perPanel == 0 { cp_prefetch_far(panel + ahead) }
                     for r in 0..<rows { sums[r][v] = ISA.multiplyAdd(sums[r][v], activations[r], column) }
                 }
             } else {
@@ -89,7 +85,7 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
                 for v in 0..<vectors {
                     let panel: UnsafeRawPointer = b + ((v / perPanel) &* stride &+ row)
                     columns[v] = Row.columns(ISA.self, panel, v % perPanel)
-                    if Traffic.streams && v % perPanel == 0 { cp_prefetch_far(panel + prefetchBytes) }
+                    if Traffic.streams && v % perPanel == 0 { cp_prefetch_far(panel + ahead) }
                 }
                 for r in 0..<rows {
                     let offset: Int = r &* 256 &+ k
