@@ -1,0 +1,44 @@
+import MoEKernel
+import Testing
+
+@testable import MoEBench
+
+@Suite struct ArgumentsTests {
+    private let options = [
+        Option("tokens", "N", help: "tokens"), Option("top-k", "N", aliases: ["k"], help: "experts a token"),
+        Option("dtype", "TYPE", help: "storage"), Option("quiet", help: "say less"),
+    ]
+
+    private func parse(_ words: String...) throws(UsageError) -> Arguments { try Arguments(words, options: options) }
+
+    @Test func spellings() throws {
+        for words in [
+            ["--top-k", "3"], ["--top-k=3"], ["--top_k", "3"], ["--top_k=3"], ["-k", "3"], ["-k", "1", "-k=3"],
+        ] {
+            #expect(try Arguments(words, options: options).number("top-k", in: 1...8) == 3)
+        }
+        #expect(try parse("--quiet").has("quiet"))
+        #expect(try !parse().has("quiet"))
+        #expect(try parse().number("tokens", in: 1...8) == nil)
+    }
+
+    @Test func mistakesAreNamed() {
+        #expect(throws: UsageError("unknown option --tokns; did you mean --tokens?")) { try parse("--tokns", "3") }
+        #expect(throws: UsageError("unknown option --zzzzzzzzzz")) { try parse("--zzzzzzzzzz") }
+        #expect(throws: UsageError("unexpected argument \"extra\"")) { try parse("extra") }
+        #expect(throws: UsageError("--tokens needs a value, N")) { try parse("--tokens") }
+        #expect(throws: UsageError("--quiet takes no value")) { try parse("--quiet=yes") }
+    }
+
+    @Test(arguments: ["0", "9", "-1", "2.5", "", "9999999999999999999999", "three"]) func numbersOutOfBounds(
+        value: String
+    ) {
+        #expect(throws: UsageError.self) { try parse("--tokens", value).number("tokens", in: 1...8) }
+    }
+
+    @Test func choices() throws {
+        #expect(try parse("--dtype", "bf16").choice("dtype", ElementType.self) == .bfloat16)
+        let error = #expect(throws: UsageError.self) { try parse("--dtype", "bf15").choice("dtype", ElementType.self) }
+        #expect("\(try #require(error))".contains("Did you mean bf16?"))
+    }
+}
