@@ -84,7 +84,7 @@ public final class MoELayer: Sendable {
     private var emptyRouting: Routing {
         Routing(
             unchecked: 0, experts: configuration.experts, topK: configuration.topK, logits: [], expertIndices: [],
-            weights: [])
+            weights: [], appliedWeights: [])
     }
 
     // MARK: Checks

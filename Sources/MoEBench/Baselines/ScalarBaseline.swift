@@ -33,7 +33,7 @@ package final class ScalarBaseline: Implementation {
         self.work = work
         self.inputs = inputs
         func read(_ name: WeightName) throws(MoEError) -> [Float] {
-            try WeightRows.read(name, rows: 0..<configuration.shape(of: name).rows, configuration, source)
+            try source.floats(name, configuration)
         }
         router = try read(.router)
         var matrices: [Projection: [[Float]]] = [:]
@@ -103,7 +103,9 @@ package final class ScalarBaseline: Implementation {
         case .silu: a / (1 + exp(-a))
         case .gelu: 0.5 * a * (1 + erf(a * Float(0.5).squareRoot()))
         case .geluTanh: 0.5 * a * (1 + tanh((2 / Float.pi).squareRoot() * (a + 0.044715 * a * a * a)))
+        case .quickGelu: a / (1 + exp(-1.702 * a))
         case .relu: max(a, 0)
+        case .reluSquared: max(a, 0) * max(a, 0)
         }
     }
 

@@ -79,6 +79,6 @@ package struct LayerOracle: Sendable {
     private static func router(
         _ configuration: MoEConfiguration, _ source: any WeightSource
     ) throws(MoEError) -> [Float] {
-        try WeightRows.read(.router, rows: 0..<configuration.experts, configuration, source)
+        try source.floats(.router, configuration)
     }
 }

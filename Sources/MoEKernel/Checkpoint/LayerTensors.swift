@@ -107,12 +107,12 @@ struct LayerTensors: WeightSource {
             return shared.isEmpty ? nil : shared[position(projection)]
         case .sharedGate:
             return sharedGate
-        case .expertBias:
+        default:
             return nil
         }
     }
 
-    func elementType(of name: WeightName) -> ElementType { matrix(name)?.type ?? .float32 }
+    func format(of name: WeightName) -> WeightFormat { .plain(matrix(name)?.type ?? .float32) }
 
     func read(_ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(MoEError) {
         guard let matrix = matrix(name) else {

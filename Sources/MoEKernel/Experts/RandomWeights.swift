@@ -9,32 +9,47 @@ struct RandomWeights: WeightSource {
         self.seed = seed
     }
 
-    func elementType(of name: WeightName) -> ElementType { configuration.weightType ?? .float32 }
+    func format(of name: WeightName) -> WeightFormat { .plain(type) }
+
+    private var type: ElementType { configuration.weightType ?? .float32 }
 
     func read(_ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(MoEError) {
         let columns = configuration.shape(of: name).columns
-        let type = elementType(of: name)
-        // Uniform on [-a, a) has variance a²/3; fan-in is the row length (biases are made as small as one weight).
-        let fanIn: Int
-        if case .expertBias(_, let projection) = name {
-            fanIn = projection == .down ? configuration.expertHidden : configuration.hidden
-        } else {
-            fanIn = columns
-        }
+        let type = type
+        // Uniform on [-a, a) has variance a²/3; fan-in is the row length (biases are made as small as one weight). Factors lie
+        // around one.
+        let (fanIn, center): (Int, Float) =
+            switch name {
+            case .expertBias(_, let projection):
+                (projection == .down ? configuration.expertHidden : configuration.expertWidth, 0)
+            case .expertScale, .routerInputScale: (16, 1)
+            default: (columns, 0)
+            }
         let scale = (3 / Float(fanIn)).squareRoot() * 0x1p-31
         for (index, row) in rows.enumerated() {
             let key = Self.mix(seed ^ Self.mix(Self.tag(name)) &+ UInt64(row))
             switch type {
             case .float32:
                 let out = destination.baseAddress!.assumingMemoryBound(to: Float.self) + index * columns
-                for column in 0..<columns { out[column] = Self.value(key, column) * scale }
+                for column in 0..<columns { out[column] = center + Self.value(key, column) * scale }
             case .bfloat16:
                 let out = destination.baseAddress!.assumingMemoryBound(to: UInt16.self) + index * columns
-                for column in 0..<columns { out[column] = BFloat16(Self.value(key, column) * scale).bitPattern }
+                for column in 0..<columns {
+                    out[column] = BFloat16(center + Self.value(key, column) * scale).bitPattern
+                }
             case .float16:
                 let out = destination.baseAddress!.assumingMemoryBound(to: UInt16.self) + index * columns
-                for column in 0..<columns { out[column] = Half.bits(Self.value(key, column) * scale) }
+                for column in 0..<columns { out[column] = Half.bits(center + Self.value(key, column) * scale) }
             }
+        }
+    }
+
+    /// k different experts for each id: a window of the experts at a place of the id's own.
+    func readIndices(_ name: WeightName, into destination: UnsafeMutableBufferPointer<Int32>) throws(MoEError) {
+        let k = configuration.topK
+        for index in destination.indices {
+            let start = Self.mix(seed ^ Self.mix(Self.tag(name)) &+ UInt64(index / k)) % UInt64(configuration.choices)
+            destination[index] = Int32((Int(start) + index % k) % configuration.choices)
         }
     }
 
@@ -73,6 +88,16 @@ struct RandomWeights: WeightSource {
         case .expertBias(let index, let projection): 3 << 56 | UInt64(index) << 8 | code(projection)
         case .shared(let projection): 4 << 56 | code(projection)
         case .sharedGate: 5 << 56
+        case .routerBias: 6 << 56
+        case .selectionBias: 7 << 56
+        case .expertScale: 8 << 56
+        case .routerInputScale: 9 << 56
+        case .groupRouter: 10 << 56
+        case .expertTable: 11 << 56
+        case .latentIn: 12 << 56
+        case .latentOut: 13 << 56
+        case .sharedBias(let projection): 14 << 56 | code(projection)
+        case .outputBias: 15 << 56
         }
     }
 }

@@ -192,7 +192,7 @@ private struct Lossy: WeightSource {
     let row: Int
     let column: Int
 
-    func elementType(of name: WeightName) -> ElementType { source.elementType(of: name) }
+    func format(of name: WeightName) -> WeightFormat { source.format(of: name) }
 
     func read(
         _ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer

@@ -7,7 +7,7 @@ import Testing
 private struct FunctionWeights: WeightSource {
     let configuration: MoEConfiguration
     let value: @Sendable (Int, Int) -> Float
-    func elementType(of name: WeightName) -> ElementType { .float32 }
+    func format(of name: WeightName) -> WeightFormat { .plain(.float32) }
     func read(_ name: WeightName, rows: Range<Int>, into target: UnsafeMutableRawBufferPointer) throws(MoEError) {
         let columns = configuration.shape(of: name).columns
         let out = target.assumingMemoryBound(to: Float.self)
@@ -75,7 +75,8 @@ private struct FunctionWeights: WeightSource {
                     case .silu: abs(v)
                     case .gelu: v * v / 2
                     case .geluTanh: abs(1.6 * v + 0.0714 * v * v * v)
-                    case .relu: 0.0
+                    case .quickGelu: abs(1.702 * v)
+                    case .relu, .reluSquared: 0.0
                     }
                 let relative = (8 + 3 * min(argument, 100)) * 0x1p-23
                 let allowed = relative * abs(expected) + Double(abs(value)) * 0x1p-120

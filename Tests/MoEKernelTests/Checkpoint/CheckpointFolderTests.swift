@@ -118,7 +118,7 @@ struct CheckpointFolderTests {
             let tensor = "model.layers.1.mlp." + suffix
             let (rows, columns) = configuration.shape(of: name)
             let type = model.types[tensor] ?? .f32
-            #expect(source.elementType(of: name) == type.elementType)
+            #expect(source.format(of: name) == .plain(type.elementType!))
             let rowBytes = columns * type.bitCount / 8
             let data = Model.data(tensor, rows * rowBytes)
             #expect(try Self.rows(source, name, 0..<rows, bytes: data.count) == data, "\(name)")
@@ -133,7 +133,7 @@ struct CheckpointFolderTests {
         }
         for name in [WeightName.expert(2, .up), .expert(-1, .up), .expertBias(0, .up)] {
             #expect(throws: MoEError.self) { try Self.rows(source, name, 0..<1, bytes: 64) }
-            _ = source.elementType(of: name)
+            _ = source.format(of: name)
         }
     }
 

@@ -41,24 +41,15 @@ struct PlainLayer {
         case .silu: a / (1 + exp(-a))
         case .gelu: a * erfc(-a / 2.squareRoot()) / 2
         case .geluTanh: a * (1 + tanh((2 / Double.pi).squareRoot() * (a + 0.044715 * a * a * a))) / 2
+        case .quickGelu: a / (1 + exp(-1.702 * a))
         case .relu: max(a, 0)
+        case .reluSquared: max(a, 0) * max(a, 0)
         }
     }
 
     private func product(_ name: WeightName, _ x: [Double]) throws -> [Double] {
         let (rows, columns) = configuration.shape(of: name)
-        let type = source.elementType(of: name)
-        var bytes = [UInt8](repeating: 0, count: rows * columns * type.byteCount)
-        try bytes.withUnsafeMutableBytes { try source.read(name, rows: 0..<rows, into: $0) }
-        let elements: [Double] = bytes.withUnsafeBytes { bytes in
-            (0..<rows * columns).map {
-                switch type {
-                case .float32: Double(bytes.load(fromByteOffset: $0 * 4, as: Float.self))
-                case .bfloat16: Double(Float(BFloat16(bitPattern: bytes.load(fromByteOffset: $0 * 2, as: UInt16.self))))
-                case .float16: Double(Half.value(bytes.load(fromByteOffset: $0 * 2, as: UInt16.self)))
-                }
-            }
-        }
+        let elements = try source.floats(name, configuration).map { Double($0) }
         return (0..<rows).map { row in (0..<columns).reduce(0) { $0 + elements[row * columns + $1] * x[$1] } }
     }
 }

@@ -5,7 +5,7 @@ import Testing
 /// A router that lets the input be the logits: an identity matrix.
 private struct IdentityRouter: WeightSource {
     let hidden: Int
-    func elementType(of name: WeightName) -> ElementType { .float32 }
+    func format(of name: WeightName) -> WeightFormat { .plain(.float32) }
     func read(_ name: WeightName, rows: Range<Int>, into target: UnsafeMutableRawBufferPointer) throws(MoEError) {
         let out = target.assumingMemoryBound(to: Float.self)
         let columns = if case .expert(_, .down) = name { 4 } else { hidden }

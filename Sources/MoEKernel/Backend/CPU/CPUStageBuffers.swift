@@ -78,7 +78,8 @@ public struct MoEWorkspace: ~Copyable {
         return Routing(
             unchecked: tokens, experts: experts, topK: topK, logits: logits,
             expertIndices: Array(UnsafeBufferPointer(start: buffers.indices, count: choices)),
-            weights: Array(UnsafeBufferPointer(start: buffers.weights, count: choices)))
+            weights: Array(UnsafeBufferPointer(start: buffers.weights, count: choices)),
+            appliedWeights: Array(UnsafeBufferPointer(start: buffers.weights, count: choices)))
     }
 
     /// Rows each expert works on in the last call, [experts], lent to `body` without a copy; empty before the first call.

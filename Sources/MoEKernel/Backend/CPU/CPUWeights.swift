@@ -18,7 +18,7 @@ final class CPUWeights: Sendable {
         var layout = RegionLayout()
         func format(_ names: [WeightName]) -> PanelFormat {
             if let type = c.weightType { return PanelFormat(type) }
-            let types = Set(names.map(source.elementType))
+            let types = Set(names.map(source.plainType))
             // Mixed storage within one matrix: fp32 holds either exactly.
             return types.count == 1 ? PanelFormat(types.first!) : .float32
         }
@@ -26,7 +26,7 @@ final class CPUWeights: Sendable {
         let gatedShared = if case .sigmoidGated = c.shared { true } else { false }
         // The router keeps its stored type whatever is asked of the experts: its weights decide, and are few.
         let routerNames: [WeightName] = gatedShared ? [.router, .sharedGate] : [.router]
-        let routerTypes = Set(routerNames.map(source.elementType))
+        let routerTypes = Set(routerNames.map(source.plainType))
         var router = PackedMatrices(
             groups: 1, depth: c.hidden, columns: c.experts + (gatedShared ? 1 : 0), gated: false,
             format: routerTypes.count == 1 ? PanelFormat(routerTypes.first!) : .float32, hasBiases: false,
@@ -81,6 +81,6 @@ final class CPUWeights: Sendable {
                 PackingJob(matrices: sharedInner, rows: { _ in innerProjections.map { .init(.shared($0), width) } }))
             jobs.append(PackingJob(matrices: sharedDown, rows: { _ in [.init(.shared(.down), c.hidden)] }))
         }
-        for job in jobs { try job.pack(from: source, pool: pool) }
+        for job in jobs { try job.pack(c, from: source, pool: pool) }
     }
 }

@@ -78,6 +78,7 @@ extension ActivationCode {
             case .gelu: .gelu
             case .geluTanh: .geluTanh
             case .relu: .relu
+            case .quickGelu, .reluSquared: .silu
             }
     }
 }

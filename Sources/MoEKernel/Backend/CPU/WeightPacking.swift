@@ -20,7 +20,7 @@ struct PackingJob {
     /// The biases of a group, as `rows`.
     var biases: @Sendable (Int) -> [WeightName] = { _ in [] }
 
-    func pack(from source: any WeightSource, pool: ThreadPool) throws(MoEError) {
+    func pack(_ configuration: MoEConfiguration, from source: any WeightSource, pool: ThreadPool) throws(MoEError) {
         let staging = 16 * matrices.depth * 4
         let scratch = try MemoryRegion(bytes: pool.threads * 2 * staging, purpose: "staging memory for packing")
         let failure = FirstFailure()
@@ -29,16 +29,18 @@ struct PackingJob {
         pool.run(work, tasks: matrices.groups * work.chunks)
         if let error = failure.error { throw error }
         if matrices.hasBiases {
-            for group in 0..<matrices.groups { try packBiases(group, from: source) }
+            for group in 0..<matrices.groups { try packBiases(group, configuration, from: source) }
         }
     }
 
-    private func packBiases(_ group: Int, from source: any WeightSource) throws(MoEError) {
+    private func packBiases(_ group: Int, _ configuration: MoEConfiguration, from source: any WeightSource)
+        throws(MoEError)
+    {
         let names = biases(group)
         guard let biases = matrices.biases else { return }
         let target = biases + group * matrices.panels * PanelLayout.width
         for (part, name) in names.enumerated() {
-            let values = try source.floats(name, rows: 0..<1, columns: matrices.columns)
+            let values = try source.floats(name, configuration)
             for column in 0..<matrices.columns {
                 guard values[column].isFinite else { throw .notFinite(source.describe(name), row: 0, column: column) }
                 let panel = column / matrices.columnsPerPanel
@@ -56,25 +58,10 @@ extension MoEError {
 }
 
 extension WeightSource {
-    /// Rows of a tensor as fp32, exactly.
-    package func floats(_ name: WeightName, rows: Range<Int>, columns: Int) throws(MoEError) -> [Float] {
-        let count = rows.count * columns
-        let type = elementType(of: name)
-        var values = [Float](repeating: 0, count: count)
-        let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: count * type.byteCount, alignment: 16)
-        defer { raw.deallocate() }
-        try read(name, rows: rows, into: raw)
-        values.withUnsafeMutableBufferPointer { values in
-            for index in 0..<count {
-                switch type {
-                case .float32: values[index] = raw.load(fromByteOffset: index * 4, as: Float.self)
-                case .bfloat16:
-                    values[index] = Float(BFloat16(bitPattern: raw.load(fromByteOffset: index * 2, as: UInt16.self)))
-                case .float16: values[index] = Half.value(raw.load(fromByteOffset: index * 2, as: UInt16.self))
-                }
-            }
-        }
-        return values
+    /// The numbers' type of a tensor that is stored plainly.
+    func plainType(of name: WeightName) -> ElementType {
+        guard case .plain(let type) = format(of: name) else { return .float32 }
+        return type
     }
 }
 
@@ -167,7 +154,7 @@ private struct PackingWork: ParallelWork {
     ) throws(MoEError) {
         guard !rows.isEmpty else { return }
         let depth = job.matrices.depth
-        let stored = source.elementType(of: name)
+        let stored = source.plainType(of: name)
         let count = rows.count * depth
         let target = stored == wanted ? converted : staged
         try source.read(name, rows: rows, into: .init(start: target, count: count * stored.byteCount))

@@ -175,12 +175,12 @@ package struct ReferenceBackend: Backend {
     ) throws(MoEError) -> [Double] {
         let (outputs, depth) = configuration.shape(of: name)
         var biases: [Float]?
-        if let bias { biases = try source.floats(bias, rows: 0..<1, columns: outputs) }
+        if let bias { biases = try source.floats(bias, configuration) }
         var result = [Double](repeating: 0, count: rows * outputs)
         let chunk = max(1 << 18 / depth, 1)
         for first in stride(from: 0, to: outputs, by: chunk) {
             let part = first..<min(first + chunk, outputs)
-            let weights = try source.floats(name, rows: part, columns: depth)
+            let weights = try source.floats(name, rows: part, configuration)
             x.withUnsafeBufferPointer { x in
                 weights.withUnsafeBufferPointer { weights in
                     for row in 0..<rows {
@@ -226,7 +226,9 @@ extension Activation {
         case .gelu: 0.5 * a * erfc(-a / 2.0.squareRoot())
         // As a · σ(2u): the published form ½ a (1 + tanh u) cancels in the negative tail.
         case .geluTanh: a / (1 + exp(-2 * (2 / Double.pi).squareRoot() * (a + 0.044715 * a * a * a)))
+        case .quickGelu: a / (1 + exp(-1.702 * a))
         case .relu: max(a, 0)
+        case .reluSquared: max(a, 0) * max(a, 0)
         }
     }
 }
