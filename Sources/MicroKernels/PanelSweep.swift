@@ -72,13 +72,15 @@ public struct TileSplit {
 public enum Epilogue {
     /// Activation, product with up where gated, into the packed tiles that the down projection reads.
     case activate(ActivationCode, gated: Bool, tiles: UnsafeMutablePointer<Float>, tileStride: Int)
+    /// A clamped gate and its up value, likewise.
+    case activateClamped(GateClamp, tiles: UnsafeMutablePointer<Float>, tileStride: Int)
     /// Rows of a row-major matrix, `columns` wide.
     case store(UnsafeMutablePointer<Float>, columns: Int)
 }
 
 /// The elementwise function of an expert.
 public enum ActivationCode: UInt8, Sendable {
-    case silu, gelu, geluTanh, relu
+    case silu, gelu, geluTanh, quickGelu, relu, reluSquared
 }
 
 /// The macro-kernel. For each panel: for each block of k: every tile of rows. A block of a panel (16 KiB in fp32) is read from
@@ -199,8 +201,13 @@ func finishPanel<ISA: InstructionSet>(
         case .silu: activatePanel(ISA.self, Silu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
         case .gelu: activatePanel(ISA.self, Gelu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
         case .geluTanh: activatePanel(ISA.self, GeluTanh.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
+        case .quickGelu: activatePanel(ISA.self, QuickGelu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
         case .relu: activatePanel(ISA.self, Relu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
+        case .reluSquared:
+            activatePanel(ISA.self, ReluSquared.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
         }
+    case .activateClamped(let clamp, let tiles, let tileStride):
+        clampPanel(ISA.self, clamp, sweep.tiles, panel, raw, tiles, tileStride)
     case .store(let output, let columns):
         let column: Int = panel &* 16
         let width = min(16, columns &- column)
@@ -248,6 +255,32 @@ func activatePanel<ISA: InstructionSet, Function: ElementwiseFunction>(
                 to.storeBytes(of: low, as: SIMD8<Float>.self)
                 (to + 32).storeBytes(of: Function.apply(ISA.self, high), as: SIMD8<Float>.self)
             }
+            row &+= 1
+        }
+        tile &+= 1
+    }
+}
+
+/// As ``activatePanel``, for a clamped gate: 8 columns.
+@_alwaysEmitIntoClient @inline(__always)
+func clampPanel<ISA: InstructionSet>(
+    _: ISA.Type, _ clamp: GateClamp, _ split: TileSplit, _ panel: Int, _ sums: UnsafeMutableRawPointer,
+    _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
+) {
+    let column: Int = panel &* 8
+    let inTile: Int = (column >> 8) &* ISA.tileRows &* PanelLayout.block &+ (column & 255)
+    var tile = 0
+    while tile < split.count {
+        let first = split.start(tile)
+        let end = split.start(tile &+ 1)
+        var row = first
+        while row < end {
+            let from = sums + row &* 64
+            let offset: Int = tile &* tileStride &+ inTile &+ (row &- first) &* PanelLayout.block
+            let gate = from.loadUnaligned(as: SIMD8<Float>.self)
+            let up = (from + 32).loadUnaligned(as: SIMD8<Float>.self)
+            UnsafeMutableRawPointer(tiles + offset).storeBytes(
+                of: clampedGate(ISA.self, clamp, gate, up), as: SIMD8<Float>.self)
             row &+= 1
         }
         tile &+= 1

@@ -69,16 +69,3 @@ extension PanelFormat {
         }
     }
 }
-
-extension ActivationCode {
-    init(_ activation: Activation) {
-        self =
-            switch activation {
-            case .silu: .silu
-            case .gelu: .gelu
-            case .geluTanh: .geluTanh
-            case .relu: .relu
-            case .quickGelu, .reluSquared: .silu
-            }
-    }
-}

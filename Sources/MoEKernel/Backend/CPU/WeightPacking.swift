@@ -41,7 +41,7 @@ struct PackingJob {
         let target = biases + group * matrices.panels * PanelLayout.width
         for (part, name) in names.enumerated() {
             let values = try source.floats(name, configuration)
-            for column in 0..<matrices.columns {
+            for column in values.indices {
                 guard values[column].isFinite else { throw .notFinite(source.describe(name), row: 0, column: column) }
                 let panel = column / matrices.columnsPerPanel
                 let place = panel * PanelLayout.width + part * PanelLayout.half + column % matrices.columnsPerPanel
