@@ -191,12 +191,15 @@ struct CheckpointSafetensorsTests {
         let header = Array("{\(members.joined(separator: ","))}".utf8)
         let clock = ContinuousClock()
         var tensors = 0
-        let elapsed = try clock.measure {
-            tensors = try SafetensorsHeader(header, data: 8 + header.count..<8 + header.count + 400_000, file: "f")
-                .tensors.count
-        }
+        // The best of three: other tests run at the same time.
+        let elapsed = try (0..<3).map { _ in
+            try clock.measure {
+                tensors = try SafetensorsHeader(header, data: 8 + header.count..<8 + header.count + 400_000, file: "f")
+                    .tensors.count
+            }
+        }.min()!
         #expect(tensors == 100_000)
-        #expect(elapsed < .seconds(2), "\(header.count) bytes in \(elapsed)")
+        #expect(elapsed < .milliseconds(300), "\(header.count) bytes in \(elapsed)")
         print("100,000 tensors, \(header.count) bytes of header: \(elapsed)")
     }
 
