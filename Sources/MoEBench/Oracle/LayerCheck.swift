@@ -22,13 +22,9 @@ package struct LayerCheck: OutputCheck {
         }
     }
 
-    /// Whether fp32 rounding alone could choose other experts: the gap at k/k+1 is within twice a logit's error.
-    package func isAmbiguous(_ token: LayerOracle.Token) -> Bool {
-        let k = oracle.configuration.topK
-        guard k < oracle.configuration.experts else { return false }
-        let order = token.logits.sorted(by: >)
-        return order[k - 1] - order[k] <= 2 * logitError(token)
-    }
+    /// Whether fp32 rounding alone could choose other experts. Two keys may move towards each other; a key is a logit, a score,
+    /// whose slope is at most one, or the sum of two.
+    package func isAmbiguous(_ token: LayerOracle.Token) -> Bool { token.margin <= 4 * logitError(token) }
 
     private func logitError(_ token: LayerOracle.Token) -> Double {
         tolerance.logit(hidden: oracle.configuration.hidden) * (token.logitScales.max() ?? 0)
