@@ -31,7 +31,7 @@ package struct LayerCheck: OutputCheck {
     }
 
     private func verify(logits: [Float], _ tokens: [LayerOracle.Token]) throws(WrongResult) {
-        let E = oracle.configuration.experts
+        let E = oracle.configuration.choices
         try verifyAllFinite(logits, count: oracle.tokensPerBatch * E, "logits")
         let relative = tolerance.logit(hidden: oracle.configuration.hidden)
         for token in tokens {
@@ -45,7 +45,7 @@ package struct LayerCheck: OutputCheck {
     }
 
     private func verify(_ routing: Routing, _ tokens: [LayerOracle.Token]) throws(WrongResult) {
-        let k = oracle.configuration.topK, E = oracle.configuration.experts
+        let k = oracle.configuration.slots, E = oracle.configuration.choices
         guard routing.tokens == oracle.tokensPerBatch, routing.topK == k, routing.experts == E,
             routing.expertIndices.count == routing.tokens * k, routing.weights.count == routing.tokens * k
         else { throw WrongResult("routing of another shape: \(routing.tokens) tokens to \(routing.topK)") }
@@ -75,7 +75,9 @@ package struct LayerCheck: OutputCheck {
         try verifyAllFinite(y, count: oracle.tokensPerBatch * H, "output")
         for token in tokens {
             let allowed = tolerance.output(
-                hidden: H, expertHidden: max(configuration.expertHidden, configuration.shared.width ?? 0),
+                hidden: H,
+                expertHidden: max(
+                    configuration.expertHidden, configuration.shared.width ?? 0, configuration.latent ?? 0),
                 matrices: configuration.expert.projections.count, experts: configuration.experts,
                 topK: configuration.topK, logitScale: token.logitScales.max() ?? 0)
             let norm = token.y.reduce(0) { $0 + $1 * $1 }.squareRoot()

@@ -61,7 +61,7 @@ package struct LayerOracle: Sendable {
         _ configuration: MoEConfiguration, _ source: any WeightSource, _ x: [Float], _ tokens: [Int], _ router: [Float]
     ) throws(MoEError) -> [Token] {
         if tokens.isEmpty { return [] }
-        let E = configuration.experts, H = configuration.hidden, k = configuration.topK
+        let E = configuration.choices, H = configuration.hidden, k = configuration.slots
         let rows = tokens.map { Array(x[$0 * H..<($0 + 1) * H]) }
         let output = try ReferenceBackend(configuration, source: source).forward(rows.flatMap { $0 })
         return tokens.indices.map { i in

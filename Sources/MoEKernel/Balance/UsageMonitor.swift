@@ -118,17 +118,16 @@ public struct UsageMonitor: Sendable {
 
     /// Takes in one call from the workspace it used.
     ///
-    /// - Parameters:
-    ///   - workspace: The workspace, after the call.
-    ///   - droppedChoices: Choices that the call dropped.
+    /// - Parameter workspace: The workspace, after the call.
     /// - Throws: ``MoEError/input(name:value:expectation:)`` where the call's layer has another number of experts. A workspace
     ///   without a call is not counted.
-    public mutating func observe(_ workspace: borrowing MoEWorkspace, droppedChoices: Int = 0) throws(MoEError) {
+    public mutating func observe(_ workspace: borrowing MoEWorkspace) throws(MoEError) {
+        let dropped = workspace.droppedChoices
         // The workspace's closure cannot throw: the error comes out as its value.
         let problem = workspace.withTokensPerExpert { load -> MoEError? in
             guard load.count > 0 else { return nil }
             do throws(MoEError) {
-                try observe(tokensPerExpert: load, droppedChoices: droppedChoices)
+                try observe(tokensPerExpert: load, droppedChoices: dropped)
                 return nil
             } catch {
                 return error

@@ -1,16 +1,15 @@
 import Foundation
 import Testing
+import VectorCases
 
 @testable import MoEKernel
 
-/// The losses of the fp32 cases under `MOE_VECTORS`, from the logits and choices that the case itself lists: every family, loaded
-/// or not.
+/// The losses of the fp32 cases, from the logits and choices that the case itself lists.
 @Suite struct BalanceVectorTests {
-    static let cases = (ProcessInfo.processInfo.environment["MOE_VECTORS"].map(CheckpointVectorTests.folders) ?? [])
-        .filter { folder in
-            // Where the reference ran in bf16, its softmax did too.
-            (try? SafetensorsFile(at: folder + "/expected.safetensors"))?["y_f32"] == nil
-        }
+    static let cases = VectorCase.all.filter {
+        // Where the reference ran in bf16, its softmax did too.
+        (try? $0.file("expected"))?["y_f32"] == nil
+    }
 
     /// Tensors that hold a loss or what the bias update needs.
     static let tensors = [
@@ -19,16 +18,14 @@ import Testing
     ]
 
     @Test func everyTensorOccurs() throws {
-        guard ProcessInfo.processInfo.environment["MOE_VECTORS"] != nil else { return }
-        let files = try Self.cases.map { try SafetensorsFile(at: $0 + "/expected.safetensors") }
+        let files = try Self.cases.map { try $0.file("expected") }
         for name in Self.tensors { #expect(files.contains { $0[name] != nil }, "\(name)") }
-        print("MOE_VECTORS: \(files.count { file in Self.tensors.contains { file[$0] != nil } }) cases with losses")
     }
 
     @Test(arguments: cases)
-    func agreesWithTheReference(_ folder: String) throws {
-        let input = try SafetensorsFile(at: folder + "/input.safetensors")
-        let expected = try SafetensorsFile(at: folder + "/expected.safetensors")
+    func agreesWithTheReference(_ test: VectorCase) throws {
+        let input = try test.file("input")
+        let expected = try test.file("expected")
         let logits = try expected.activations("router_logits")
         let chosen = try expected.integers("topk_indices")
         let tokens = logits.rows
@@ -43,7 +40,7 @@ import Testing
             #expect(abs(value - reference) <= 1e-5 * abs(reference), "\(name): \(value), reference \(reference)")
         }
         try compare("aux_loss") {
-            CheckpointVectorTests.modelType(folder) == "switch_transformers"
+            test.description.hasPrefix("switch_transformers")
                 ? try routing.switchLoss(sequenceLength: sequence) : routing.loadBalancingLoss
         }
         try compare("aux_loss_masked") {
@@ -55,7 +52,7 @@ import Testing
 
         guard expected["expert_load"] != nil else { return }
         #expect(try routing.tokensPerExpert.map(Float.init) == expected.activations("expert_load").elements)
-        let weights = try SafetensorsFile(at: folder + "/model.safetensors")
+        let weights = try test.file("model")
         let name = try #require(weights.tensors.map(\.name).first { $0.hasSuffix("e_score_correction_bias") })
         #expect(
             try SelectionBiasUpdate().updated(weights.activations(name).elements, load: routing.tokensPerExpert)
