@@ -9,20 +9,26 @@ import Synchronization
 ///
 /// Tensors are found by the end of their names, so a language model inside a multimodal one is found too. Both the
 /// names that models are published under and the merged expert tensors that transformers holds in memory from version 5
-/// on are read.
+/// on are read, and the quantised forms that models are published in.
 public struct MoECheckpoint: Sendable {
     /// The family, `model_type` in config.json; one of ``supportedModelTypes``.
-    public var modelType: String { family.modelType }
-    /// The layers that are Mixture-of-Experts layers, ascending.
+    public var modelType: String { config.modelType }
+    /// The layers that are Mixture-of-Experts layers, ascending. A model with encoder and decoder counts its encoder's layers
+    /// first and goes on with its decoder's.
     public let moeLayers: [Int]
 
     /// The families that can be loaded.
-    public static var supportedModelTypes: [String] { ModelFamily.known.map(\.modelType) }
+    public static var supportedModelTypes: [String] { ModelFamily.known.flatMap(\.modelTypes) }
+
+    /// What people call the family.
+    var familyName: String { family.name }
 
     private let family: ModelFamily
     private let config: CheckpointConfig
+    private let quantisation: QuantisationConfig
     private let tensors: CheckpointTensors
     private let prefixes: LayerPrefixes
+    private let places: [Int: LayerPlace]
     private let sharedPool: SharedPool
 
     /// Opens a checkpoint, reading config.json and the index, or the one file's header; no weights.
@@ -37,16 +43,17 @@ public struct MoECheckpoint: Sendable {
         var folder = folder
         while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }
         config = try CheckpointConfig(at: "\(folder)/config.json", known: Self.supportedModelTypes)
-        let modelType = config.modelType
-        family = ModelFamily.known.first { $0.modelType == modelType }!
-        moeLayers = try family.moeLayers(config)
-        guard !moeLayers.isEmpty else {
+        family = ModelFamily.of(config.modelType)!
+        quantisation = try QuantisationConfig(config)
+        places = try Self.places(family, config)
+        moeLayers = places.keys.sorted()
+        guard let first = moeLayers.first else {
             throw .checkpoint(file: config.path, tensor: nil, problem: "describes no Mixture-of-Experts layer")
         }
         // Asked for here, so that a fault in config.json shows before any weights are looked at.
-        _ = try family.configuration(config, moeLayers[0], nil)
+        _ = try Self.configuration(family, config, places[first]!)
         tensors = try CheckpointTensors(in: folder)
-        prefixes = LayerPrefixes(tensors.names, routers: Set(family.layouts.map(\.router)))
+        prefixes = LayerPrefixes(tensors.names, routers: Set(family.stacks.flatMap(\.layout.routers)))
         sharedPool = SharedPool(pool)
     }
 
@@ -62,7 +69,36 @@ public struct MoECheckpoint: Sendable {
                 name: "layer", value: "\(layer)",
                 expectation: "a Mixture-of-Experts layer of \(config.path): \(Self.list(moeLayers))")
         }
-        return try family.configuration(config, layer, weightType)
+        var configuration = try Self.configuration(family, config, places[layer]!)
+        configuration.weightType = weightType
+        return configuration
+    }
+
+    private static func configuration(
+        _ family: ModelFamily, _ config: CheckpointConfig, _ place: LayerPlace
+    ) throws(MoEError) -> MoEConfiguration {
+        do throws(MoEError) {
+            return try family.configuration(config, place)
+        } catch {
+            // Each key makes sense by itself, but they describe no layer together.
+            guard case .configuration = error else { throw error }
+            throw .checkpoint(file: config.path, tensor: nil, problem: "\(error)")
+        }
+    }
+
+    /// Every Mixture-of-Experts layer, by its index in the model.
+    private static func places(
+        _ family: ModelFamily, _ config: CheckpointConfig
+    ) throws(MoEError) -> [Int: LayerPlace] {
+        var places: [Int: LayerPlace] = [:]
+        var before = 0
+        for (position, stack) in family.stacks.enumerated() {
+            for index in try stack.moeLayers(config) {
+                places[before + index] = LayerPlace(stack: position, index: index)
+            }
+            before += try stack.count(config)
+        }
+        return places
     }
 
     /// A layer's weights in their files. Every tensor's presence, shape and type has been checked; rows are read when
@@ -71,28 +107,21 @@ public struct MoECheckpoint: Sendable {
     /// - Parameter layer: its index in the model, one of ``moeLayers``.
     /// - Throws: ``MoEError/input(name:value:expectation:)`` where that is no Mixture-of-Experts layer;
     ///   ``MoEError/checkpoint(file:tensor:problem:)`` naming the first tensor that is missing, of another shape than
-    ///   config.json calls for, or stored in another type than F32, BF16 and F16.
+    ///   config.json calls for, or stored in a way that is not supported.
     public func weightSource(layer: Int) throws(MoEError) -> any WeightSource {
         let configuration = try configuration(layer: layer)
-        var layout = family.layouts[0]
-        var prefix: String?
-        for candidate in family.layouts {
-            guard let found = try prefixes.prefix(layer: layer, router: candidate.router, file: tensors.path) else {
-                continue
-            }
-            // Until one proves to be it, the first layout stands, and its missing tensors are what an error is about.
-            if prefix == nil { (layout, prefix) = (candidate, found) }
-            if holds(candidate.experts, prefix: found) {
-                (layout, prefix) = (candidate, found)
-                break
-            }
-        }
-        guard let prefix else {
+        let place = places[layer]!
+        let stack = family.stacks[place.stack]
+        guard
+            let prefix = try prefixes.prefix(
+                layer: place.index, parent: stack.parent, routers: stack.layout.routers, file: tensors.path)
+        else {
             throw .checkpoint(
-                file: tensors.path, tensor: "…layers.\(layer).\(layout.router)",
+                file: tensors.path, tensor: "…layers.\(place.index).\(stack.layout.routers[0])",
                 problem: "is missing; config.json calls for it")
         }
-        return try LayerTensors(configuration, layout: layout, prefix: prefix, tensors: tensors)
+        return try LayerTensors(
+            configuration, layout: stack.layout, prefix: prefix, tensors: tensors, quantisation: quantisation)
     }
 
     /// Loads a layer, ready to run.
@@ -110,16 +139,6 @@ public struct MoECheckpoint: Sendable {
         let weights = MoEWeights(try weightSource(layer: index))
         let threads = if let pool { pool } else { try sharedPool.get() }
         return try MoELayer(configuration, weights: weights, pool: threads, instructionSet: instructionSet)
-    }
-
-    /// Whether a layout's first expert, or its merged tensors, are there in part at least.
-    private func holds(_ experts: ExpertTensors, prefix: String) -> Bool {
-        switch experts {
-        case .separate(let folder, let names):
-            Projection.allCases.contains { tensors.contains("\(prefix)\(folder)0.\(names[$0])") }
-        case .merged(let gateUp, let down):
-            tensors.contains(prefix + gateUp) || tensors.contains(prefix + down)
-        }
     }
 
     /// Ascending indices in as few words as they take: `0–23`, `1, 3, 5`.

@@ -34,7 +34,7 @@ public struct MoEConfiguration: Sendable, Hashable {
     /// Whether the shared expert's matrices add biases.
     public let hasSharedBiases: Bool
     /// How weights are kept in memory; nil keeps each tensor as its source stores it (random weights then are fp32).
-    public let weightType: ElementType?
+    public internal(set) var weightType: ElementType?
 
     /// Router outputs: the experts a token may choose among, E + Z.
     public var choices: Int { experts + identityExperts }

@@ -265,10 +265,10 @@ struct CheckpointFolderTests {
 
     /// A key of config.json, what it is changed to (nil: removed), and what the message says.
     static let configs: [(key: String, value: String?, fragments: [String])] = [
-        ("model_type", nil, ["\"model_type\" is missing", "mixtral, qwen2_moe, qwen3_moe, olmoe"]),
+        ("model_type", nil, ["\"model_type\" is missing", "mixtral, qwen2_moe, qwen3_moe, "]),
         ("model_type", "null", ["\"model_type\" is missing"]),
         ("model_type", "7", ["\"model_type\" is 7", "a string"]),
-        ("model_type", "\"llama\"", ["model_type \"llama\" is not supported", "mixtral, qwen2_moe, qwen3_moe, olmoe"]),
+        ("model_type", "\"llama\"", ["model_type \"llama\" is not supported", "mixtral, qwen2_moe, qwen3_moe, "]),
         ("hidden_size", nil, ["\"hidden_size\" is missing", "1 to 1073741824"]),
         ("hidden_size", "null", ["\"hidden_size\" is missing"]),
         ("hidden_size", "0", ["\"hidden_size\" is 0"]), ("hidden_size", "-3", ["\"hidden_size\" is -3"]),
@@ -299,7 +299,7 @@ struct CheckpointFolderTests {
         ("mlp_only_layers", "[\"0\"]", ["array with \"0\""]),
         ("norm_topk_prob", "1", ["\"norm_topk_prob\" is 1", "true or false"]),
         ("norm_topk_prob", "\"true\"", ["true or false"]),
-        ("hidden_act", "\"relu2\"", ["\"hidden_act\" is \"relu2\"", "silu, swish, gelu"]),
+        ("hidden_act", "\"tanh\"", ["\"hidden_act\" is \"tanh\"", "silu, swish, gelu"]),
         ("hidden_act", "1", ["\"hidden_act\" is 1"]),
     ]
 

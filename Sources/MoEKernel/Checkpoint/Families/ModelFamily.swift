@@ -1,102 +1,66 @@
 /// A published model family: what the keys of its config.json mean and what it calls its tensors. Adding a family is
-/// adding a value of this type to ``known``.
+/// adding a value of this type, in a file of its own, to ``known``.
 struct ModelFamily: Sendable {
-    /// `model_type` in config.json.
-    let modelType: String
-    /// The layers that are Mixture-of-Experts layers, ascending.
-    let moeLayers: @Sendable (CheckpointConfig) throws(MoEError) -> [Int]
-    /// One such layer.
-    let configuration:
-        @Sendable (CheckpointConfig, _ layer: Int, _ weightType: ElementType?) throws(MoEError)
-            -> MoEConfiguration
-    /// The ways in which the family's checkpoints name their tensors; the first whose tensors are there is taken.
-    let layouts: [TensorLayout]
+    /// What people call it.
+    let name: String
+    /// The values of `model_type` in config.json, the nested ones of multimodal models included.
+    let modelTypes: [String]
+    /// The model's layers: one run of decoder layers, or an encoder's followed by a decoder's.
+    let stacks: [LayerStack]
+    /// One Mixture-of-Experts layer. Throws ``MoEError/configuration(field:value:expectation:)`` where the keys describe
+    /// none; the caller says which file that is about.
+    let configuration: @Sendable (CheckpointConfig, LayerPlace) throws(MoEError) -> MoEConfiguration
+
+    init(
+        _ name: String, types: [String], stacks: [LayerStack],
+        configuration: @escaping @Sendable (CheckpointConfig, LayerPlace) throws(MoEError) -> MoEConfiguration
+    ) {
+        self.name = name
+        modelTypes = types
+        self.stacks = stacks
+        self.configuration = configuration
+    }
+
+    /// A decoder.
+    init(
+        _ name: String, types: [String], layers: @escaping @Sendable (CheckpointConfig) throws(MoEError) -> [Int],
+        layout: TensorLayout,
+        configuration: @escaping @Sendable (CheckpointConfig, LayerPlace) throws(MoEError) -> MoEConfiguration
+    ) {
+        self.init(
+            name, types: types, stacks: [LayerStack(moeLayers: layers, layout: layout)], configuration: configuration)
+    }
 
     /// Every family that can be loaded.
-    static let known: [ModelFamily] = [.mixtral, .qwen2MoE, .qwen3MoE, .olmoe]
+    static let known: [ModelFamily] = [
+        .mixtral, .qwen2MoE, .qwen3MoE, .qwen3Next, .qwen3VLMoE, .qwen35MoE, .olmoe, .deepSeekV2, .deepSeekV3, .kimiK2,
+        .deepSeekV4, .glm4MoE, .glm4MoELite, .glmMoEDSA, .gptOSS, .llama4, .phiMoE, .graniteMoE, .jamba, .dbrx,
+        .miniMax,
+        .miniMaxM2, .ernie45MoE, .hunyuanV1MoE, .hunyuanV3, .switchTransformers, .nllbMoE, .lfm2MoE, .nemotronH,
+        .longCatFlash, .mistral4, .gemma4, .jetMoE, .aria, .cohere2MoE, .afMoE, .dots1, .solarOpen, .exaoneMoE,
+        .bailingHybrid, .kimiLinear, .miMoV2Flash,
+    ]
+
+    /// The family of a `model_type`.
+    static func of(_ modelType: String) -> ModelFamily? { known.first { $0.modelTypes.contains(modelType) } }
 }
 
-/// What one layer's tensors are called, each name following the layer's prefix (`model.layers.3.`).
-struct TensorLayout: Sendable {
-    /// [E, H]
-    let router: String
-    let experts: ExpertTensors
-    /// Gate [width, H], up [width, H] and down [H, width] of the shared expert.
-    var shared: ProjectionNames?
-    /// [1, H]
-    var sharedGate: String?
+/// A run of layers whose tensors are named alike.
+struct LayerStack: Sendable {
+    /// The part of a tensor's name that stands before `layers` (or `block`) and the index, where it matters: `encoder`.
+    var parent: String?
+    /// How many layers there are, which matters where another stack follows.
+    var count: @Sendable (CheckpointConfig) throws(MoEError) -> Int = { (_) throws(MoEError) in 0 }
+    /// Which of them are Mixture-of-Experts layers, ascending.
+    let moeLayers: @Sendable (CheckpointConfig) throws(MoEError) -> [Int]
+    /// Where a layer's tensors are.
+    let layout: TensorLayout
 }
 
-/// Names of a gated expert's three matrices.
-struct ProjectionNames: Sendable {
-    let gate: String
-    let up: String
-    let down: String
-
-    subscript(_ projection: Projection) -> String {
-        switch projection {
-        case .gate: gate
-        case .up: up
-        case .down: down
-        }
-    }
-
-    /// As Qwen, OLMoE and most others call them.
-    static func projections(in folder: String) -> ProjectionNames {
-        ProjectionNames(
-            gate: folder + "gate_proj.weight", up: folder + "up_proj.weight", down: folder + "down_proj.weight")
-    }
-}
-
-/// How the routed experts are stored.
-enum ExpertTensors: Sendable {
-    /// A tensor for each matrix of each expert, [F, H] and [H, F], in numbered folders:
-    /// `mlp.experts.17.gate_proj.weight`.
-    case separate(folder: String, names: ProjectionNames)
-    /// One tensor [E, 2F, H], in which an expert's gate rows stand before its up rows, and one [E, H, F].
-    case merged(gateUp: String, down: String)
-
-    /// As transformers from version 5 on holds the experts in memory, and training programs save them.
-    static func merged(in folder: String) -> ExpertTensors {
-        .merged(gateUp: folder + "gate_up_proj", down: folder + "down_proj")
-    }
-}
-
-extension CheckpointConfig {
-    /// A layer of gated experts behind a softmax router: all of these families. `F` and the rest come from the family.
-    func softmaxLayer(
-        expertHidden: Int, normalisation: RouterNormalisation, shared: SharedExpert = .none, weightType: ElementType?
-    ) throws(MoEError) -> MoEConfiguration {
-        // transformers writes either name of the expert count, whatever the family's own.
-        let experts = try integer("num_experts", or: "num_local_experts", in: 1...MoEConfiguration.maximumExperts)
-        let topK = try integer("num_experts_per_tok", in: 1...experts)
-        let hidden = try integer("hidden_size", in: 1...MoEConfiguration.maximumWidth)
-        let expert = ExpertKind.gated(try activation())
-        do throws(MoEError) {
-            return try MoEConfiguration(
-                experts: experts, topK: topK, hidden: hidden, expertHidden: expertHidden,
-                router: RouterConfiguration(score: .softmax, normalisation: normalisation), expert: expert,
-                shared: shared, weightType: weightType)
-        } catch {
-            throw .checkpoint(file: path, tensor: nil, problem: "\(error)")
-        }
-    }
-
-    /// An inner width.
-    func width(_ key: String) throws(MoEError) -> Int { try integer(key, in: 1...MoEConfiguration.maximumWidth) }
-
-    /// Qwen's switch for dividing the chosen scores by their sum; off unless it is on.
-    func normTopKProb() throws(MoEError) -> RouterNormalisation {
-        try bool("norm_topk_prob", default: false) ? .sum(epsilon: 0) : .none
-    }
-
-    /// Every layer.
-    func everyLayer() throws(MoEError) -> [Int] { Array(0..<(try layerCount())) }
-
-    /// Qwen's rule: every `decoder_sparse_step`-th layer, less those listed as dense.
-    func sparseStepLayers() throws(MoEError) -> [Int] {
-        let step = try integer("decoder_sparse_step", in: 1...Self.maximumLayers, default: 1)
-        let dense = try layers("mlp_only_layers")
-        return try everyLayer().filter { ($0 + 1).isMultiple(of: step) && !dense.contains($0) }
-    }
+/// Which layer of a model is meant.
+struct LayerPlace: Sendable, Hashable {
+    /// Position in ``ModelFamily/stacks``.
+    let stack: Int
+    /// Position in the stack.
+    let index: Int
 }

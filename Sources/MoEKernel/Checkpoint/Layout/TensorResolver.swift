@@ -1,0 +1,290 @@
+/// Finds the tensors of one layer and says how each is stored, from the headers alone: every name, type and shape is
+/// checked here, before any weight is read.
+///
+/// What the files hold decides; `quantization_config` is asked only for what they do not show.
+struct TensorResolver {
+    let prefix: String
+    let quantisation: QuantisationConfig
+    private var finder: TensorFinder
+
+    init(_ tensors: CheckpointTensors, prefix: String, quantisation: QuantisationConfig) {
+        finder = TensorFinder(tensors)
+        self.prefix = prefix
+        self.quantisation = quantisation
+    }
+
+    // MARK: Names
+
+    func contains(_ suffix: String) -> Bool { finder.tensors.contains(prefix + suffix) }
+
+    /// Whether a matrix is there in any of the forms that one may have.
+    func containsMatrix(_ suffix: String) -> Bool {
+        contains(suffix) || contains(suffix + "_packed") || contains(suffix + "_blocks")
+    }
+
+    /// The first of some names that is there, else the first.
+    func present(_ names: [String]) -> String { names.first(where: containsMatrix) ?? names[0] }
+
+    mutating func find(_ suffix: String) throws(MoEError) -> (file: SafetensorsFile, tensor: SafetensorsTensor) {
+        try finder.find(prefix + suffix)
+    }
+
+    private func fault(_ place: (file: SafetensorsFile, tensor: SafetensorsTensor), _ problem: String) -> MoEError {
+        .checkpoint(file: place.file.path, tensor: clipped(place.tensor.name), problem: problem)
+    }
+
+    func checkShape(
+        _ place: (file: SafetensorsFile, tensor: SafetensorsTensor), _ shapes: [Int]..., reason: String? = nil
+    ) throws(MoEError) {
+        guard !shapes.contains(place.tensor.shape) else { return }
+        let called = shapes.map { "\($0)" }.joined(separator: " or ")
+        throw fault(
+            place, "has shape \(place.tensor.shape); \(reason ?? "config.json calls") for \(called)")
+    }
+
+    /// The element type of numbers that are stored as they are.
+    private func plainType(
+        _ place: (file: SafetensorsFile, tensor: SafetensorsTensor), _ addition: String = ""
+    ) throws(MoEError) -> ElementType {
+        guard let type = place.tensor.type.elementType else {
+            throw fault(place, "is stored as \(place.tensor.type.rawValue); expected F32, BF16 or F16\(addition)")
+        }
+        return type
+    }
+
+    // MARK: Plain tensors
+
+    /// A matrix of plain numbers, such as a router.
+    mutating func plain(_ suffix: String, rows: Int, columns: Int) throws(MoEError) -> StoredMatrix {
+        let place = try find(suffix)
+        let type = try plainType(place)
+        try checkShape(place, [rows, columns])
+        return StoredMatrix(
+            file: place.file, tensor: place.tensor, format: .plain(type), rows: rows, columns: columns)
+    }
+
+    /// A vector, [count] or [1, count].
+    mutating func vector(_ suffix: String, count: Int) throws(MoEError) -> StoredMatrix {
+        let place = try find(suffix)
+        let type = try plainType(place)
+        let extents = place.tensor.shape
+        guard extents == [count] || extents == [1, count] else {
+            throw fault(place, "has shape \(extents); config.json calls for [\(count)]")
+        }
+        return StoredMatrix(file: place.file, tensor: place.tensor, format: .plain(type), rows: 1, columns: count)
+    }
+
+    /// The [1, count] vector that gates a shared expert, a linear layer with one output.
+    mutating func gateVector(_ suffix: String, count: Int) throws(MoEError) -> StoredMatrix {
+        let place = try find(suffix)
+        let type = try plainType(place)
+        try checkShape(place, [1, count])
+        return StoredMatrix(file: place.file, tensor: place.tensor, format: .plain(type), rows: 1, columns: count)
+    }
+
+    /// A table of whole numbers.
+    mutating func table(_ suffix: String, rows: Int, columns: Int) throws(MoEError) -> StoredTable {
+        let place = try find(suffix)
+        guard place.tensor.type == .i64 || place.tensor.type == .i32 else {
+            throw fault(place, "is stored as \(place.tensor.type.rawValue); expected I64 or I32")
+        }
+        try checkShape(place, [rows, columns])
+        return StoredTable(file: place.file, tensor: place.tensor)
+    }
+
+    // MARK: A linear layer's weight
+
+    /// A matrix [rows, columns] under its own name, `….weight`, in any of the forms that published models store one in.
+    mutating func linear(_ suffix: String, rows: Int, columns: Int) throws(MoEError) -> StoredMatrix {
+        if !contains(suffix), contains(suffix + "_packed") {
+            return try packed(suffix, rows: rows, columns: columns)
+        }
+        if !contains(suffix) {
+            let stem = suffix.hasSuffix(".weight") ? String(suffix.dropLast(6)) : suffix
+            if contains(stem + "qweight") {
+                let place = try find(stem + "qweight")
+                throw fault(place, "is stored as GPTQ and AWQ do, which is not supported")
+            }
+        }
+        let place = try find(suffix)
+        let type = place.tensor.type
+        if let element = type.elementType {
+            try checkShape(place, [rows, columns])
+            return StoredMatrix(
+                file: place.file, tensor: place.tensor, format: .plain(element), rows: rows, columns: columns)
+        }
+        guard let scaleName = scaleName(suffix) else {
+            _ = try plainType(place, ", or scales beside it")
+            preconditionFailure()
+        }
+        switch type {
+        case .f8E4M3:
+            try checkShape(place, [rows, columns])
+            let scales = try float8Scales(scaleName, rows: rows, columns: columns)
+            return StoredMatrix(
+                file: place.file, tensor: place.tensor, format: .quantised(.float8E4M3, group: scales.group),
+                rows: rows, columns: columns, scales: scales.scales)
+        case .u8, .i8, .f4:
+            try checkShape(place, [rows, type == .f4 ? columns : (columns + 1) / 2])
+            let scales = try float4Scales(
+                scaleName, global: [(suffix + "_scale_2", false)], rows: rows, columns: columns)
+            return StoredMatrix(
+                file: place.file, tensor: place.tensor, format: .quantised(.float4E2M1, group: scales.group),
+                rows: rows, columns: columns, scales: scales.scales)
+        default:
+            throw fault(
+                place,
+                "is stored as \(type.rawValue); expected F32, BF16, F16, F8_E4M3 with scales, or FP4 as U8 or I8 with scales"
+            )
+        }
+    }
+
+    /// What the scales of a weight are called.
+    private func scaleName(_ suffix: String) -> String? {
+        var names = [suffix + "_scale_inv", suffix + "_scale"]
+        if suffix.hasSuffix(".weight") { names.append(suffix.dropLast(6) + "scale") }
+        return names.first(where: contains)
+    }
+
+    /// `weight_packed`: eight int4 codes in an I32, or two FP4 codes in a byte.
+    private mutating func packed(_ suffix: String, rows: Int, columns: Int) throws(MoEError) -> StoredMatrix {
+        let place = try find(suffix + "_packed")
+        for name in ["_zero_point", "_g_idx"] where contains(suffix + name) {
+            throw fault(try find(suffix + name), "asks for an asymmetric or reordered code, which is not supported")
+        }
+        switch place.tensor.type {
+        case .i32:
+            if let bits = quantisation.bits, bits != 4 {
+                throw fault(place, "packs codes of \(bits) bits, says quantization_config; expected 4")
+            }
+            let words = (columns + 7) / 8
+            try checkShape(place, [rows, words])
+            if contains(suffix + "_shape") { try checkStatedShape(suffix + "_shape", rows: rows, columns: columns) }
+            let scales = try groupScales(suffix + "_scale", rows: rows, columns: columns)
+            return StoredMatrix(
+                file: place.file, tensor: place.tensor, format: .quantised(.int4, group: scales.group), rows: rows,
+                columns: columns, stride: words * 4, scales: scales.scales)
+        case .u8:
+            try checkShape(place, [rows, (columns + 1) / 2])
+            let scales = try float4Scales(
+                suffix + "_scale", global: [(suffix + "_global_scale", true)], rows: rows, columns: columns)
+            return StoredMatrix(
+                file: place.file, tensor: place.tensor, format: .quantised(.float4E2M1, group: scales.group),
+                rows: rows, columns: columns, scales: scales.scales)
+        case let type:
+            throw fault(place, "is stored as \(type.rawValue); expected I32 or U8")
+        }
+    }
+
+    /// `weight_shape` repeats the shape before packing.
+    private mutating func checkStatedShape(_ suffix: String, rows: Int, columns: Int) throws(MoEError) {
+        let place = try find(suffix)
+        guard place.tensor.type == .i64 || place.tensor.type == .i32 else {
+            throw fault(place, "is stored as \(place.tensor.type.rawValue); expected I64 or I32")
+        }
+        try checkShape(place, [2], reason: "a matrix calls")
+        let stated = try place.file.integers(place.tensor.name)
+        guard stated == [rows, columns] else {
+            throw fault(place, "says \(stated); config.json calls for [\(rows), \(columns)]")
+        }
+    }
+
+    // MARK: Scales
+
+    private mutating func scaleTensor(
+        _ suffix: String
+    ) throws(MoEError) -> (place: (file: SafetensorsFile, tensor: SafetensorsTensor), number: StoredScales.Number) {
+        let place = try find(suffix)
+        guard let number = StoredScales.Number(place.tensor.type) else {
+            throw fault(
+                place, "is stored as \(place.tensor.type.rawValue); expected scales in F32, BF16, F16 or F8_E8M0")
+        }
+        return (place, number)
+    }
+
+    /// The scales of an FP8 matrix: one for each block, for each output, or for all of it.
+    private mutating func float8Scales(
+        _ suffix: String, rows: Int, columns: Int
+    ) throws(MoEError) -> (scales: StoredScales, group: Int) {
+        let (place, number) = try scaleTensor(suffix)
+        let (blockRows, blockColumns) = quantisation.block
+        let blocks = [(rows + blockRows - 1) / blockRows, (columns + blockColumns - 1) / blockColumns]
+        let shape = place.tensor.shape
+        func scales(_ groups: Int, step: Int = 1, rowBlock: Int = 1) -> StoredScales {
+            StoredScales(
+                file: place.file, tensor: place.tensor, number: number, groups: groups, step: step, rowBlock: rowBlock)
+        }
+        // A single number may be meant in either way; then it comes to the same.
+        if shape.reduce(1, *) == 1, shape.count < 2 { return (scales(1, step: 0), columns) }
+        let isBlock = shape == blocks
+        let isChannel = shape == [rows, 1] || shape == [rows]
+        // By name, where both shapes fit.
+        if isBlock, !(isChannel && suffix.hasSuffix("_scale")) {
+            return (scales(blocks[1], rowBlock: blockRows), blockColumns)
+        }
+        if isChannel { return (scales(1), columns) }
+        throw fault(
+            place,
+            "has shape \(shape); blocks of \(blockRows) × \(blockColumns) in [\(rows), \(columns)] call for \(blocks), "
+                + "a scale for each output for [\(rows), 1]")
+    }
+
+    /// The scales of an FP4 matrix: powers of two for each 32 codes, or FP8 numbers for each 16 and one for all.
+    private mutating func float4Scales(
+        _ suffix: String, global: [(name: String, divides: Bool)], rows: Int, columns: Int
+    ) throws(MoEError) -> (scales: StoredScales, group: Int) {
+        let (place, number) = try scaleTensor(suffix)
+        let group = if case .float8 = number { 16 } else { 32 }
+        let groups = (columns + group - 1) / group
+        try checkShape(place, [rows, groups], reason: "a scale for each \(group) of [\(rows), \(columns)] calls")
+        var scales = StoredScales(file: place.file, tensor: place.tensor, number: number, groups: groups)
+        if case .float8 = number {
+            let (name, divides) = global[0]
+            let whole = try find(name)
+            guard whole.tensor.type == .f32, whole.tensor.shape.reduce(1, *) == 1 else {
+                throw fault(
+                    whole, "is \(whole.tensor.type.rawValue) of shape \(whole.tensor.shape); expected one number in F32"
+                )
+            }
+            scales.global = .init(file: whole.file, tensor: whole.tensor, divides: divides)
+        }
+        return (scales, group)
+    }
+
+    /// The scales of int4 codes, in groups as long as quantization_config or the shape says.
+    private mutating func groupScales(
+        _ suffix: String, rows: Int, columns: Int
+    ) throws(MoEError) -> (scales: StoredScales, group: Int) {
+        let (place, number) = try scaleTensor(suffix)
+        let shape = place.tensor.shape
+        guard shape.count == 2, shape[0] == rows, shape[1] >= 1 else {
+            throw fault(place, "has shape \(shape); config.json calls for [\(rows), scales of a row]")
+        }
+        let groups = shape[1]
+        let group: Int
+        if groups == 1 {
+            group = columns
+        } else if let stated = quantisation.groupSize {
+            group = stated
+            try checkShape(
+                place, [rows, (columns + stated - 1) / stated],
+                reason: "a scale for each \(stated) of [\(rows), \(columns)] calls")
+        } else if columns.isMultiple(of: groups) {
+            group = columns / groups
+        } else {
+            throw fault(
+                place,
+                "has shape \(shape); \(groups) groups do not divide \(columns), and quantization_config has no group_size"
+            )
+        }
+        return (
+            StoredScales(file: place.file, tensor: place.tensor, number: number, groups: groups), group
+        )
+    }
+}
+
+/// A tensor of whole numbers.
+struct StoredTable: Sendable {
+    let file: SafetensorsFile
+    let tensor: SafetensorsTensor
+}
