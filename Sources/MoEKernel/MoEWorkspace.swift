@@ -1,10 +1,13 @@
+/// Tells layers apart: a workspace that holds one never takes a new layer for a freed one at the same address.
+final class LayerIdentity: Sendable {}
+
 /// Scratch memory of one call at a time. It grows to the largest batch it has seen; from then on a forward allocates nothing.
 ///
 /// Give every concurrent call its own. One workspace may serve all layers of a model in turn.
 public struct MoEWorkspace: ~Copyable {
     private var region: MemoryRegion?
     private var capacity = BatchCapacity(tokens: 0, slots: 0, routerInput: false)
-    private var owner: ObjectIdentifier?
+    private var owner: LayerIdentity?
     private(set) var buffers: CPUStageBuffers?
     private(set) var slots = 0
     private(set) var choices = 0
@@ -59,7 +62,7 @@ public struct MoEWorkspace: ~Copyable {
         _ backend: CPUBackend, tokens: Int, slots: Int, routerInput: Bool = false
     ) throws(MoEError) {
         let wanted = BatchCapacity(tokens: tokens, slots: slots, routerInput: routerInput)
-        let sameOwner = owner == ObjectIdentifier(backend)
+        let sameOwner = owner === backend.identity
         if !sameOwner || !capacity.covers(wanted) {
             let larger = sameOwner ? capacity.union(wanted) : wanted
             var layout = RegionLayout()
@@ -72,7 +75,7 @@ public struct MoEWorkspace: ~Copyable {
             }
             buffers = planned(region!.base)
             capacity = larger
-            owner = ObjectIdentifier(backend)
+            owner = backend.identity
             self.slots = backend.configuration.slots
             choices = backend.configuration.choices
             logitStride = backend.weights.router.columns

@@ -20,6 +20,7 @@ final class CPUBackend: Backend {
     let instructionSet: CPUInstructionSet
     let kernels: any KernelSet
     let planner: SweepPlanner
+    let identity = LayerIdentity()
 
     init(
         _ configuration: MoEConfiguration, source: any WeightSource, pool: ThreadPool,
