@@ -16,35 +16,31 @@ final class CPUWeights: Sendable {
     init(_ configuration: MoEConfiguration, source: any WeightSource, pool: ThreadPool) throws(MoEError) {
         let c = configuration
         var layout = RegionLayout()
-        func format(_ names: [WeightName]) -> PanelFormat {
+        func format(_ names: [WeightName]) throws(MoEError) -> PanelFormat {
             if let type = c.weightType { return PanelFormat(type) }
-            let types = Set(names.map(source.plainType))
-            // Mixed storage within one matrix: fp32 holds either exactly.
-            return types.count == 1 ? PanelFormat(types.first!) : .float32
+            return try .holding(names, of: source, c, pool: pool)
         }
         let innerProjections: [Projection] = c.expert.isGated ? [.gate, .up] : [.up]
         let gatedShared = if case .sigmoidGated = c.shared { true } else { false }
         // The router keeps its stored type whatever is asked of the experts: its weights decide, and are few.
         let routerNames: [WeightName] = gatedShared ? [.router, .sharedGate] : [.router]
-        let routerTypes = Set(routerNames.map(source.plainType))
-        var router = PackedMatrices(
+        var router = try PackedMatrices(
             groups: 1, depth: c.hidden, columns: c.experts + (gatedShared ? 1 : 0), gated: false,
-            format: routerTypes.count == 1 ? PanelFormat(routerTypes.first!) : .float32, hasBiases: false,
-            layout: &layout)
-        var inner = PackedMatrices(
+            format: .holding(routerNames, of: source, c, pool: pool), hasBiases: false, layout: &layout)
+        var inner = try PackedMatrices(
             groups: c.experts, depth: c.hidden, columns: c.expertHidden, gated: c.expert.isGated,
             format: format((0..<c.experts).flatMap { e in innerProjections.map { .expert(e, $0) } }),
             hasBiases: c.expert.hasBiases, layout: &layout)
-        var down = PackedMatrices(
+        var down = try PackedMatrices(
             groups: c.experts, depth: c.expertHidden, columns: c.hidden, gated: false,
             format: format((0..<c.experts).map { .expert($0, .down) }), hasBiases: c.expert.hasBiases, layout: &layout)
         var sharedInner: PackedMatrices?
         var sharedDown: PackedMatrices?
         if let width = c.shared.width {
-            sharedInner = PackedMatrices(
+            sharedInner = try PackedMatrices(
                 groups: 1, depth: c.hidden, columns: width, gated: c.expert.isGated,
                 format: format(innerProjections.map { .shared($0) }), hasBiases: false, layout: &layout)
-            sharedDown = PackedMatrices(
+            sharedDown = try PackedMatrices(
                 groups: 1, depth: width, columns: c.hidden, gated: false, format: format([.shared(.down)]),
                 hasBiases: false, layout: &layout)
         }
