@@ -88,15 +88,18 @@ public enum ActivationCode: UInt8, Sendable {
 /// come from the second level. Sums of earlier blocks wait in `accumulators`, 64 bytes a row.
 @_alwaysEmitIntoClient @inline(__always)
 public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
-    let rowBytes = sweep.format.rowBytes
-    let panelStride: Int = sweep.depth &* rowBytes
+    let panelStride = sweep.format.panelBytes(sweep.depth)
+    let fullBlock = sweep.format.blockBytes(PanelLayout.block)
     let split = sweep.tiles
     let blocks = PanelLayout.blocks(sweep.depth)
     let blockStride: Int = ISA.tileRows &* PanelLayout.block
     let cPanelStride: Int = split.rows &* 16
     let single = split.count == 1
-    let widen = !single && sweep.format != .float32
-    let together = single ? ISA.panelsTogether(rows: split.rows) : 1
+    // One tile of rows reads its weights as they are stored. Several tiles, and any over codes that would not fit a tile's
+    // registers beside its sums, read them widened.
+    let streaming = single ? ISA.streamingPanels(sweep.format, rows: split.rows) : 0
+    let widen = streaming == 0 && sweep.format != .float32
+    let together = max(streaming, 1)
 
     var panel = sweep.panels.lowerBound
     while panel < sweep.panels.upperBound {
@@ -104,9 +107,8 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
         let stream: UnsafeRawPointer = sweep.weights + panel &* panelStride
         var block = 0
         while block < blocks {
-            let start: Int = block &* PanelLayout.block
-            let depth = min(PanelLayout.block, sweep.depth &- start)
-            let source: UnsafeRawPointer = stream + start &* rowBytes
+            let depth = min(PanelLayout.block, sweep.depth &- block &* PanelLayout.block)
+            let source: UnsafeRawPointer = stream + block &* fullBlock
             var b = source
             if widen {
                 widenRows(ISA.self, sweep.format, source, depth: depth, into: sweep.widened)
@@ -118,9 +120,8 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
             //
             // After a panel's last block comes the first of the panels that follow this group.
             let last = block &+ 1 == blocks
-            let next: UnsafeRawPointer =
-                last ? sweep.weights + (panel &+ group) &* panelStride : source + depth &* rowBytes
-            let nextStep: Int = rowBytes / split.count
+            let next: UnsafeRawPointer = last ? sweep.weights + (panel &+ group) &* panelStride : source + fullBlock
+            let nextStep: Int = sweep.format.rowBytes / split.count
             var tile = 0
             while tile < split.count {
                 let first = split.start(tile)
@@ -130,10 +131,12 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
                     cPanelStride: cPanelStride, accumulate: block > 0, next: next + tile &* nextStep &* depth,
                     nextStep: nextStep)
                 let rows = split.start(tile &+ 1) &- first
-                if single {
-                    ISA.tile(sweep.format, rows: rows, panels: group, operands)
-                } else {
+                if streaming == 0 {
                     ISA.residentTile(rows: rows, operands)
+                } else if case .coded(let coding) = sweep.format {
+                    ISA.codedTile(coding, rows: rows, panels: group, operands, scratch: sweep.widened)
+                } else {
+                    ISA.tile(sweep.format, rows: rows, panels: group, operands)
                 }
                 tile &+= 1
             }
@@ -149,30 +152,46 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
     }
 }
 
-/// Widens one block of a 16-bit panel to fp32, so that several row tiles read it without converting again.
+extension InstructionSet {
+    /// Panels that a single tile of rows takes together straight from memory; 0 where they must be widened first.
+    @_alwaysEmitIntoClient @inline(__always)
+    static func streamingPanels(_ format: PanelFormat, rows: Int) -> Int {
+        if case .coded = format { codedPanels(rows: rows) } else { panelsTogether(rows: rows) }
+    }
+}
+
+/// Widens one block of a panel to fp32, so that several row tiles read it without converting again.
 @_alwaysEmitIntoClient @inline(__always)
 func widenRows<ISA: InstructionSet>(
     _: ISA.Type, _ format: PanelFormat, _ source: UnsafeRawPointer, depth: Int, into target: UnsafeMutablePointer<Float>
 ) {
+    switch format {
+    case .float32: break
+    case .bfloat16: widenRows(ISA.self, BFloat16Row.self, source, depth: depth, into: target)
+    case .float16: widenRows(ISA.self, Float16Row.self, source, depth: depth, into: target)
+    case .coded(let coding):
+        switch coding.code {
+        case .float8E4M3: widenCodes(ISA.self, Float8Columns.self, coding, source, depth: depth, into: target)
+        case .float4E2M1: widenCodes(ISA.self, Float4Columns.self, coding, source, depth: depth, into: target)
+        case .int4: widenCodes(ISA.self, Int4Columns.self, coding, source, depth: depth, into: target)
+        }
+    }
+}
+
+@_alwaysEmitIntoClient @inline(__always)
+func widenRows<ISA: InstructionSet, Row: PanelRow>(
+    _: ISA.Type, _: Row.Type, _ source: UnsafeRawPointer, depth: Int, into target: UnsafeMutablePointer<Float>
+) {
     let perPanel: Int = 16 / ISA.Vector.scalarCount
     let place = UnsafeMutableRawPointer(target)
     var k = 0
-    if format == .bfloat16 {
-        while k < depth {
-            for v in 0..<perPanel {
-                let offset: Int = k &* 64 &+ v &* ISA.Vector.scalarCount &* 4
-                (place + offset).storeBytes(of: ISA.bfloat16Columns(source + k &* 32, v), as: ISA.Vector.self)
-            }
-            k &+= 1
+    while k < depth {
+        for v in 0..<perPanel {
+            let offset: Int = k &* 64 &+ v &* ISA.Vector.scalarCount &* 4
+            (place + offset).storeBytes(
+                of: Row.columns(ISA.self, source + k &* Row.rowBytes, v), as: ISA.Vector.self)
         }
-    } else {
-        while k < depth {
-            for v in 0..<perPanel {
-                let offset: Int = k &* 64 &+ v &* ISA.Vector.scalarCount &* 4
-                (place + offset).storeBytes(of: ISA.float16Columns(source + k &* 32, v), as: ISA.Vector.self)
-            }
-            k &+= 1
-        }
+        k &+= 1
     }
 }
 

@@ -25,14 +25,9 @@ final class CPUWeights: Sendable {
         let c = configuration
         vectors = try CPUVectors(c, source: source)
         var layout = RegionLayout()
-        func format(_ names: [WeightName]) -> PanelFormat {
+        func format(_ names: [WeightName]) throws(MoEError) -> PanelFormat {
             if let type = c.weightType { return PanelFormat(type) }
-            return stored(names)
-        }
-        func stored(_ names: [WeightName]) -> PanelFormat {
-            let types = Set(names.map(source.plainType))
-            // Mixed storage within one matrix: fp32 holds either exactly.
-            return types.count == 1 ? PanelFormat(types.first!) : .float32
+            return try .holding(names, of: source, c, pool: pool)
         }
         let innerProjections: [Projection] = c.expert.isGated ? [.gate, .up] : [.up]
 
@@ -43,34 +38,35 @@ final class CPUWeights: Sendable {
         if c.shared.isGated { routerRows.append(.init(.sharedGate, 1)) }
 
         // The router keeps its stored type whatever is asked of the experts: its weights decide, and are few.
-        var router = PackedMatrices(
+        var router = try PackedMatrices(
             groups: 1, depth: c.hidden, columns: routerRows.reduce(0) { $0 + $1.count }, gated: false,
-            format: stored(routerRows.map(\.name)), hasBiases: c.router.hasBias, layout: &layout)
-        var inner = PackedMatrices(
+            format: .holding(routerRows.map(\.name), of: source, c, pool: pool), hasBiases: c.router.hasBias,
+            layout: &layout)
+        var inner = try PackedMatrices(
             groups: c.experts, depth: c.expertWidth, columns: c.expertHidden, gated: c.expert.isGated,
             format: format((0..<c.experts).flatMap { e in innerProjections.map { .expert(e, $0) } }),
             hasBiases: c.expert.hasBiases, layout: &layout)
-        var down = PackedMatrices(
+        var down = try PackedMatrices(
             groups: c.experts, depth: c.expertHidden, columns: c.expertWidth, gated: false,
             format: format((0..<c.experts).map { .expert($0, .down) }), hasBiases: c.expert.hasBiases, layout: &layout)
         var latentIn: PackedMatrices?
         var latentOut: PackedMatrices?
         if let latent = c.latent {
-            latentIn = PackedMatrices(
+            latentIn = try PackedMatrices(
                 groups: 1, depth: c.hidden, columns: latent, gated: false, format: format([.latentIn]),
                 hasBiases: false,
                 layout: &layout)
-            latentOut = PackedMatrices(
+            latentOut = try PackedMatrices(
                 groups: 1, depth: latent, columns: c.hidden, gated: false, format: format([.latentOut]),
                 hasBiases: false, layout: &layout)
         }
         var sharedInner: PackedMatrices?
         var sharedDown: PackedMatrices?
         if let width = c.shared.width {
-            sharedInner = PackedMatrices(
+            sharedInner = try PackedMatrices(
                 groups: 1, depth: c.hidden, columns: width, gated: c.expert.isGated,
                 format: format(innerProjections.map { .shared($0) }), hasBiases: c.hasSharedBiases, layout: &layout)
-            sharedDown = PackedMatrices(
+            sharedDown = try PackedMatrices(
                 groups: 1, depth: width, columns: c.hidden, gated: false, format: format([.shared(.down)]),
                 hasBiases: c.hasSharedBiases, layout: &layout)
         }
