@@ -41,7 +41,8 @@ struct FamilyVectorTests {
             let chosen = try expected.integers("topk_indices")
             let k = configuration.topK
             for token in 0..<x.rows {
-                #expect(Set(output.chosen[token]) == Set(chosen[token * k..<(token + 1) * k]), "experts of token \(token)")
+                #expect(
+                    Set(output.chosen[token]) == Set(chosen[token * k..<(token + 1) * k]), "experts of token \(token)")
             }
         }
         if expected["combine" + exact] != nil {
