@@ -13,7 +13,9 @@ enum MoEBenchMain {
     static func main() {
         let tool = CommandLineTool(
             root: SuiteCommand.self,
-            subcommands: [RunCommand.self, ForwardCommand.self, InfoCommand.self, SelfTestCommand.self])
+            subcommands: [
+                RunCommand.self, ForwardCommand.self, InspectCommand.self, InfoCommand.self, SelfTestCommand.self,
+            ])
         exit(tool.run(Array(CommandLine.arguments.dropFirst())).rawValue)
     }
 }

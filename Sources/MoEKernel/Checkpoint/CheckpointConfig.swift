@@ -14,6 +14,8 @@ struct CheckpointConfig: Sendable {
     let prefix: String
     /// `quantization_config`, which stands beside the model's keys or around them.
     let quantisation: [String: JSONValue]
+    /// `torch_dtype`, or `dtype` as newer files have it: what the model's numbers are stored in.
+    let numberType: String?
     private let keys: [String: JSONValue]
 
     /// Reads a config.json and finds in it the model of a known family.
@@ -31,6 +33,14 @@ struct CheckpointConfig: Sendable {
                     file: path, tensor: nil, problem: "key \"\(prefix)model_type\" is \(other.shown); expected a string"
                 )
             }
+        }
+        func numberType(_ places: [String: JSONValue]...) -> String? {
+            for keys in places {
+                for name in ["torch_dtype", "dtype"] {
+                    if case .string(let type)? = keys[name] { return type }
+                }
+            }
+            return nil
         }
         func quantisation(_ places: [String: JSONValue]...) -> [String: JSONValue] {
             for keys in places {
@@ -51,11 +61,14 @@ struct CheckpointConfig: Sendable {
             guard let type = inner ?? outer, known.contains(type) else { continue }
             self.init(
                 path: path, modelType: type, keys: nested, prefix: name + ".",
-                quantisation: quantisation(nested, top))
+                quantisation: quantisation(nested, top),
+                numberType: numberType(nested, top))
             return
         }
         if let outer, known.contains(outer) {
-            self.init(path: path, modelType: outer, keys: top, prefix: "", quantisation: quantisation(top))
+            self.init(
+                path: path, modelType: outer, keys: top, prefix: "", quantisation: quantisation(top),
+                numberType: numberType(top))
             return
         }
         throw .checkpoint(
@@ -67,13 +80,15 @@ struct CheckpointConfig: Sendable {
     }
 
     private init(
-        path: String, modelType: String, keys: [String: JSONValue], prefix: String, quantisation: [String: JSONValue]
+        path: String, modelType: String, keys: [String: JSONValue], prefix: String, quantisation: [String: JSONValue],
+        numberType: String?
     ) {
         self.path = path
         self.modelType = modelType
         self.keys = keys
         self.prefix = prefix
         self.quantisation = quantisation
+        self.numberType = numberType
     }
 
     /// The keys inside an object, which count as absent where there is none.
@@ -85,7 +100,8 @@ struct CheckpointConfig: Sendable {
         case let other?: throw failure(key, other.shown, "an object")
         }
         return CheckpointConfig(
-            path: path, modelType: modelType, keys: inner, prefix: "\(prefix)\(key).", quantisation: quantisation)
+            path: path, modelType: modelType, keys: inner, prefix: "\(prefix)\(key).", quantisation: quantisation,
+            numberType: numberType)
     }
 
     // MARK: Values

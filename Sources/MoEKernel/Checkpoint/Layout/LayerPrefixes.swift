@@ -33,6 +33,19 @@ struct LayerPrefixes: Sendable {
         }
     }
 
+    /// What a tensor's name begins with, up to the index of its layer; nil where it belongs to none.
+    static func prefix(of name: String) -> Substring? {
+        var parts: [Substring] = []
+        var end = name.startIndex
+        while let stop = name[end...].firstIndex(of: ".") {
+            let part = name[end..<stop]
+            if let last = parts.last, containers.contains(last), Int(part) != nil { return name[...stop] }
+            parts.append(part)
+            end = name.index(after: stop)
+        }
+        return nil
+    }
+
     /// The prefix of a layer; nil where it has no router of any of these names.
     ///
     /// - Parameter parent: the part that has to stand before `layers`; nil where any will do.

@@ -19,6 +19,25 @@ struct LayerTensors: WeightSource {
         if configuration.shared != .none { try addShared(layout, &resolver) }
     }
 
+    /// Finds the tensors of a layer by its index in the model.
+    init(
+        layer: Int, of model: CheckpointModel, tensors: CheckpointTensors, prefixes: LayerPrefixes
+    ) throws(MoEError) {
+        let configuration = try model.configuration(layer: layer)
+        let place = try model.place(of: layer)
+        let stack = model.family.stacks[place.stack]
+        guard
+            let prefix = try prefixes.prefix(
+                layer: place.index, parent: stack.parent, routers: stack.layout.routers, file: tensors.path)
+        else {
+            throw .checkpoint(
+                file: tensors.path, tensor: "…layers.\(place.index).\(stack.layout.routers[0])",
+                problem: "is missing; config.json calls for it")
+        }
+        try self.init(
+            configuration, layout: stack.layout, prefix: prefix, tensors: tensors, quantisation: model.quantisation)
+    }
+
     // MARK: Finding
 
     private mutating func addSingle(_ layout: TensorLayout, _ resolver: inout TensorResolver) throws(MoEError) {
@@ -177,6 +196,38 @@ struct LayerTensors: WeightSource {
         if configuration.shared.isGated, let names = layout.single[.sharedGate] {
             matrices[.sharedGate] = try resolver.gateVector(resolver.present(names), count: configuration.hidden)
         }
+    }
+
+    // MARK: Sizes
+
+    /// The layer's matrices and what they take in their files, sorted by what they are for.
+    var storage: LayerStorage {
+        var storage = LayerStorage()
+        var counted: Set<String> = []
+        func add(_ tensor: SafetensorsTensor, to part: WritableKeyPath<LayerStorage, Int>) {
+            if counted.insert(tensor.name).inserted { storage[keyPath: part] += tensor.bytes.count }
+        }
+        for (name, matrix) in matrices {
+            let part: WritableKeyPath<LayerStorage, Int>
+            switch name {
+            case .expert, .expertBias: part = \.expertBytes
+            case .shared, .sharedBias, .sharedGate: part = \.sharedBytes
+            default: part = \.routerBytes
+            }
+            add(matrix.tensor, to: part)
+            if let scales = matrix.scales {
+                add(scales.tensor, to: part)
+                if let global = scales.global { add(global.tensor, to: part) }
+            }
+            switch name {
+            case .expert: storage.expertFormats.insert(matrix.format)
+            case .shared: storage.sharedFormats.insert(matrix.format)
+            case .router: storage.routerFormat = matrix.format
+            default: break
+            }
+        }
+        if let table { add(table.tensor, to: \.routerBytes) }
+        return storage
     }
 
     // MARK: Reading

@@ -114,8 +114,8 @@ struct TensorResolver {
                 file: place.file, tensor: place.tensor, format: .plain(element), rows: rows, columns: columns)
         }
         guard let scaleName = scaleName(suffix) else {
-            _ = try plainType(place, ", or scales beside it")
-            preconditionFailure()
+            throw fault(
+                place, "is stored as \(type.rawValue) without scales; expected F32, BF16 or F16, or scales beside it")
         }
         switch type {
         case .f8E4M3:

@@ -1,0 +1,83 @@
+/// What a checkpoint's config.json describes: the family, its layers, and what each is. No weights are looked at.
+struct CheckpointModel: Sendable {
+    let config: CheckpointConfig
+    let family: ModelFamily
+    let quantisation: QuantisationConfig
+    /// The Mixture-of-Experts layers, ascending; an encoder's come before its decoder's.
+    let moeLayers: [Int]
+    private let places: [Int: LayerPlace]
+
+    init(in folder: String) throws(MoEError) {
+        config = try CheckpointConfig(at: "\(folder)/config.json", known: MoECheckpoint.supportedModelTypes)
+        family = ModelFamily.of(config.modelType)!
+        quantisation = try QuantisationConfig(config)
+        var places: [Int: LayerPlace] = [:]
+        var before = 0
+        for (position, stack) in family.stacks.enumerated() {
+            for index in try stack.moeLayers(config) {
+                places[before + index] = LayerPlace(stack: position, index: index)
+            }
+            before += try stack.count(config)
+        }
+        self.places = places
+        moeLayers = places.keys.sorted()
+        guard let first = moeLayers.first else {
+            throw .checkpoint(file: config.path, tensor: nil, problem: "describes no Mixture-of-Experts layer")
+        }
+        // Asked for here, so that a fault in config.json shows before any weights are looked at.
+        _ = try configuration(layer: first)
+    }
+
+    /// A path without what may stand at its end.
+    static func cleaned(_ folder: String) -> String {
+        var folder = folder
+        while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }
+        return folder
+    }
+
+    /// Every name that a router may have.
+    var routers: Set<String> { Set(family.stacks.flatMap(\.layout.routers)) }
+
+    /// What a layer is.
+    ///
+    /// - Throws: ``MoEError/input(name:value:expectation:)`` where that is no Mixture-of-Experts layer;
+    ///   ``MoEError/checkpoint(file:tensor:problem:)`` where a key does not fit it.
+    func configuration(layer: Int) throws(MoEError) -> MoEConfiguration {
+        let place = try place(of: layer)
+        do throws(MoEError) {
+            return try family.configuration(config, place)
+        } catch {
+            // Each key makes sense by itself, but they describe no layer together.
+            guard case .configuration = error else { throw error }
+            throw .checkpoint(file: config.path, tensor: nil, problem: "\(error)")
+        }
+    }
+
+    /// Where a layer stands in its stack.
+    func place(of layer: Int) throws(MoEError) -> LayerPlace {
+        guard let place = places[layer] else {
+            throw .input(
+                name: "layer", value: "\(layer)",
+                expectation: "a Mixture-of-Experts layer of \(config.path): \(LayerList(moeLayers))")
+        }
+        return place
+    }
+}
+
+/// Ascending indices in as few words as they take: `0–23`, `1, 3, 5`.
+package struct LayerList: CustomStringConvertible {
+    package let description: String
+
+    package init(_ layers: [Int]) {
+        var runs: [ClosedRange<Int>] = []
+        for layer in layers {
+            if let last = runs.last, last.upperBound == layer - 1 {
+                runs[runs.count - 1] = last.lowerBound...layer
+            } else {
+                runs.append(layer...layer)
+            }
+        }
+        let words = runs.prefix(20).map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)–\($0.upperBound)" }
+        description = words.joined(separator: ", ") + (runs.count > 20 ? ", …" : "")
+    }
+}
