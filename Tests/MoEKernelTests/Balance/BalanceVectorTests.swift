@@ -52,10 +52,11 @@ import VectorCases
 
         guard expected["expert_load"] != nil else { return }
         #expect(try routing.tokensPerExpert.map(Float.init) == expected.activations("expert_load").elements)
-        let weights = try test.file("model")
-        let name = try #require(weights.tensors.map(\.name).first { $0.hasSuffix("e_score_correction_bias") })
+        let checkpoint = try MoECheckpoint(at: test.folder)
+        let bias = try checkpoint.weightSource(layer: test.layer).floats(
+            .selectionBias, checkpoint.configuration(layer: test.layer))
         #expect(
-            try SelectionBiasUpdate().updated(weights.activations(name).elements, load: routing.tokensPerExpert)
+            try SelectionBiasUpdate().updated(bias, load: routing.tokensPerExpert)
                 == expected.activations("bias_after_update_gamma0.001").elements)
     }
 }

@@ -255,7 +255,7 @@ struct CheckpointSafetensorsTests {
         expectCheckpointError(file: file.path, tensor: "i32", ["type I32", "F32, BF16 or F16"]) {
             _ = try file.activations("i32")
         }
-        expectCheckpointError(file: file.path, tensor: "f32", ["type F32", "I64 or I32"]) {
+        expectCheckpointError(file: file.path, tensor: "f32", ["type F32", "I64, I32"]) {
             _ = try file.integers("f32")
         }
         expectCheckpointError(file: file.path, tensor: "none", ["is missing", "f32"]) {
