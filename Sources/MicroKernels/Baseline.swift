@@ -38,8 +38,10 @@ enum Baseline: InstructionSet {
     }
 
     @inline(__always) static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
-        let words = (row + (index & 1) &* 16).loadUnaligned(as: SIMD4<Int32>.self)
-        let upper = index < 2 ? words &<< 16 : words
+        // Each half in the upper half of a word.
+        var halves = SIMD8<UInt16>(repeating: 0)
+        halves.oddHalf = (row + index &* 8).loadUnaligned(as: SIMD4<UInt16>.self)
+        let upper = unsafeBitCast(halves, to: SIMD4<Int32>.self)
         // The sign stays, exponent and significand move to their fp32 places, 2¹¹² mends the exponent's bias.
         let placed = (upper &>> 3) & SIMD4<Int32>(repeating: Int32(bitPattern: 0x8fff_e000))
         return unsafeBitCast(placed, to: Vector.self) * Vector(repeating: 0x1p112)

@@ -48,8 +48,8 @@ public protocol InstructionSet {
 ///
 /// Weights are packed in panels of 16 output columns: for each k, the 16 columns' weights side by side, so that a panel is one
 /// stream. A gated expert's panel holds 8 gate columns, then the 8 up columns of the same indices, and the activation finds
-/// both in one tile. Sixteen-bit panels keep column i in the low and column 8 + i in the high half of word i, which makes
-/// widening one shift and one mask.
+/// both in one tile. Panels of bf16 keep column i in the low and column 8 + i in the high half of word i, which makes widening one
+/// shift and one mask; those of fp16 keep the columns in order, as the instruction that widens them takes them.
 ///
 /// Activations are packed in tiles of up to `tileRows` rows; within a tile, for each block of 256 values of k, the rows one
 /// after the other. Rows of a tile are then 1 KiB apart whatever the width of the model, and never fight for the same cache set.

@@ -24,11 +24,7 @@ enum AVX512: InstructionSet {
     }
 
     @inline(__always) static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
-        let words = row.loadUnaligned(as: SIMD8<Int32>.self)
-        let both = SIMD16<Int32>(lowHalf: words &<< 16, highHalf: words)
-        // The sign stays, exponent and significand move to their fp32 places, 2¹¹² mends the exponent's bias.
-        let placed = (both &>> 3) & SIMD16<Int32>(repeating: Int32(bitPattern: 0x8fff_e000))
-        return unsafeBitCast(placed, to: Vector.self) * Vector(repeating: 0x1p112)
+        cp_widen_float16x16(row.loadUnaligned(as: SIMD16<Int16>.self))
     }
 
     @inline(__always)

@@ -5,26 +5,27 @@ import MicroKernels
 /// Sixteen rows of a power-of-two length share one cache set, so all of them take values from a whole cache line of a row, eight rows
 /// at a time, while it is there. Transposing goes by interleaving vectors, two instructions for two of them.
 enum PanelInterleave {
-    /// [16][depth] halves → [depth][8] words, column i low and column 8 + i high. Returns whether all numbers are finite: whether no
-    /// half has all bits of `exponent`.
+    /// [16][depth] halves → [depth][16] halves in the order of a panel of that type. Returns whether all numbers are finite.
     static func halves(
-        _ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int, exponent: UInt16
+        _ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int, _ type: ElementType
     ) -> Bool {
-        let rowBytes: Int = depth &* 2
+        let exponent = NumberRows.exponent(type)
+        // The two columns of a word: i and 8 + i in bf16, 2i and 2i + 1 in fp16.
+        let (step, apart): (Int, Int) = type == .bfloat16 ? (depth &* 2, depth &* 16) : (depth &* 4, depth &* 2)
         let mask = SIMD8<UInt16>(repeating: exponent)
         var odd = SIMD8<UInt16>(repeating: 0)
         var start = 0
         while start &+ 8 <= depth {
             let end = min(start &+ 32, depth &- 7)
             for quad in 0..<2 {
-                let rows = source + quad &* 4 &* rowBytes
+                let rows = source + quad &* 4 &* step
                 var k = start
                 while k < end {
                     let at = rows + k &* 2
-                    let (w0, f0) = pair(at, at + 8 &* rowBytes, mask)
-                    let (w1, f1) = pair(at + rowBytes, at + 9 &* rowBytes, mask)
-                    let (w2, f2) = pair(at + 2 &* rowBytes, at + 10 &* rowBytes, mask)
-                    let (w3, f3) = pair(at + 3 &* rowBytes, at + 11 &* rowBytes, mask)
+                    let (w0, f0) = pair(at, at + apart, mask)
+                    let (w1, f1) = pair(at + step, at + (step &+ apart), mask)
+                    let (w2, f2) = pair(at + 2 &* step, at + (2 &* step &+ apart), mask)
+                    let (w3, f3) = pair(at + 3 &* step, at + (3 &* step &+ apart), mask)
                     odd |= f0 | f1 | f2 | f3
                     let place = target + (k &* 32 &+ quad &* 16)
                     transpose(w0.lowHalf, w1.lowHalf, w2.lowHalf, w3.lowHalf, place, 32)
@@ -35,12 +36,12 @@ enum PanelInterleave {
             start &+= 32
         }
         var found = odd != SIMD8(repeating: 0)
-        let values = source.assumingMemoryBound(to: UInt16.self)
         let out = target.assumingMemoryBound(to: UInt32.self)
         for k in depth & ~7..<depth {
             for column in 0..<8 {
-                let low = values[column &* depth &+ k]
-                let high = values[(column &+ 8) &* depth &+ k]
+                let place = source + (column &* step &+ k &* 2)
+                let low = place.load(as: UInt16.self)
+                let high = (place + apart).load(as: UInt16.self)
                 found = found || low & exponent == exponent || high & exponent == exponent
                 out[k &* 8 &+ column] = UInt32(low) | UInt32(high) << 16
             }

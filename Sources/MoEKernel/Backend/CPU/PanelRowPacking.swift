@@ -103,8 +103,7 @@ struct PanelRowPacking: ParallelWork {
         let finite =
             wanted == .float32
             ? PanelInterleave.words(staging.wanted, target, matrices.depth)
-            : PanelInterleave.halves(
-                staging.wanted, target, matrices.depth, exponent: NumberRows.exponent(wanted))
+            : PanelInterleave.halves(staging.wanted, target, matrices.depth, wanted)
         if !finite { throw complaint(parts, staging, wanted, rowBytes) }
     }
 

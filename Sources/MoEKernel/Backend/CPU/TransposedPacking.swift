@@ -61,10 +61,10 @@ struct TransposedPacking: ParallelWork {
             let place = target + panel * matrices.panelBytes + inputs.lowerBound * matrices.format.rowBytes
             let counts = [first, second].map { min(max(matrices.columns - $0, 0), PanelLayout.half) }
             let from = (low + first * wanted.byteCount, high + second * wanted.byteCount)
-            if wanted == .float32 {
-                Self.words(from, counts, place, inputs.count, rowBytes)
-            } else {
+            if wanted == .bfloat16 {
                 Self.halves(from, counts, place, inputs.count, rowBytes)
+            } else {
+                Self.inOrder(from, counts, place, inputs.count, rowBytes, wanted.byteCount)
             }
         }
     }
@@ -94,7 +94,7 @@ struct TransposedPacking: ParallelWork {
         }
     }
 
-    /// Rows of 16-bit panels: column i low and column 8 + i high in each word; absent columns are zero.
+    /// Rows of bf16 panels: column i low and column 8 + i high in each word; absent columns are zero.
     private static func halves(
         _ from: (UnsafeMutableRawPointer, UnsafeMutableRawPointer), _ counts: [Int], _ target: UnsafeMutableRawPointer,
         _ rows: Int, _ rowBytes: Int
@@ -118,16 +118,17 @@ struct TransposedPacking: ParallelWork {
         }
     }
 
-    /// Rows of fp32 panels.
-    private static func words(
+    /// Rows of fp32 and fp16 panels.
+    private static func inOrder(
         _ from: (UnsafeMutableRawPointer, UnsafeMutableRawPointer), _ counts: [Int], _ target: UnsafeMutableRawPointer,
-        _ rows: Int, _ rowBytes: Int
+        _ rows: Int, _ rowBytes: Int, _ numberBytes: Int
     ) {
+        let half: Int = PanelLayout.half &* numberBytes
         for row in 0..<rows {
-            let place = target + row &* 64
-            memset(place, 0, 64)
-            memcpy(place, from.0 + row &* rowBytes, counts[0] &* 4)
-            memcpy(place + 32, from.1 + row &* rowBytes, counts[1] &* 4)
+            let place = target + row &* 2 &* half
+            memset(place, 0, 2 &* half)
+            memcpy(place, from.0 + row &* rowBytes, counts[0] &* numberBytes)
+            memcpy(place + half, from.1 + row &* rowBytes, counts[1] &* numberBytes)
         }
     }
 }
