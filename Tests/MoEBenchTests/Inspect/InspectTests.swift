@@ -115,6 +115,20 @@ struct InspectTests {
         #expect(throws: MoEError.self) { try broken.report() }
     }
 
+    /// More than any machine holds, in the largest numbers that are let through.
+    @Test func absurdSizes() throws {
+        let folder = try Folder()
+        try folder.remove("model.safetensors.index.json")
+        try folder.write(
+            "config.json",
+            #"""
+            {"model_type":"mixtral","num_hidden_layers":65536,"hidden_size":1073741824,"intermediate_size":2000000,
+            "num_local_experts":64,"num_experts_per_tok":2,"quantization_config":{"quant_method":"fp8",
+            "weight_block_size":[1073741824,1073741824]}}
+            """#)
+        #expect(try folder.report().contains("enough for 0 of them"))
+    }
+
     /// Layers that a file does not have are no fault of a part of a model.
     @Test func layersInNoFile() throws {
         let folder = try Folder(layers: 1)

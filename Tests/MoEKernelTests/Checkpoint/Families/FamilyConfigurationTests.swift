@@ -164,6 +164,13 @@ struct FamilyConfigurationTests {
             try layer(deepSeek(scale: 1.8))
         },
         Case(name: "glm_moe_dsa", config: keys("glm_moe_dsa"), layers: [3, 4]) { try layer(deepSeek(scale: 2.5)) },
+        Case(
+            name: "deepseek_v3 with nulls",
+            config: keys(
+                "deepseek_v3", #""n_group":null,"topk_group":null,"n_shared_experts":null,"routed_scaling_factor":null"#
+            ),
+            layers: [3, 4]
+        ) { try layer(deepSeek(), shared: .none) },
         Case(name: "dots1", config: keys("dots1"), layers: [0, 1, 2, 3, 4]) {
             try layer(deepSeek(normalises: false), shared: .none)
         },
@@ -642,6 +649,12 @@ struct FamilyConfigurationTests {
             ["weight_block_size", "two numbers"]
         ),
         ("deepseek_v3", ["quantization_config": #"{"weight_block_size":[0, 128]}"#], ["weight_block_size"]),
+        ("deepseek_v3", ["quantization_config": #"{"weight_block_size":[9223372036854775807, 1]}"#], ["two numbers"]),
+        (
+            "deepseek_v3",
+            ["quantization_config": #"{"config_groups":{"g":{"weights":{"group_size":9223372036854775807}}}}"#],
+            ["config_groups.g.weights.group_size"]
+        ),
         ("deepseek_v3", ["text_config": #"{"model_type": 3}"#], ["\"text_config.model_type\" is 3"]),
     ]
 
