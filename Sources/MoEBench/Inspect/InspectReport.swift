@@ -64,6 +64,7 @@ package struct InspectReport {
 
     private func storage(_ group: CheckpointSummary.LayerGroup) -> [(title: String, text: String)] {
         let (c, storage) = (group.configuration, group.storage)
+        func all(_ bytes: Int) -> String { Format.bytes(Self.times(bytes, group.layers.count)) }
         func formats(_ formats: Set<WeightFormat>) -> String {
             formats.map(\.words).sorted().joined(separator: " and ")
         }
@@ -82,24 +83,28 @@ package struct InspectReport {
         if let format = storage.routerFormat { layer += " (\(format.words))" }
         rows.append(("a layer", layer))
         if group.layers.count > 1 {
-            rows.append(("these layers", Format.bytes(storage.totalBytes * group.layers.count)))
+            rows.append(("these layers", all(storage.totalBytes)))
         }
         let active = storage.totalBytes - storage.expertBytes + min(c.topK, c.experts) * expert
-        rows.append(
-            ("a token reads", "\(Format.bytes(active)) of a layer, \(Format.bytes(active * group.layers.count)) in all")
-        )
+        rows.append(("a token reads", "\(Format.bytes(active)) of a layer, \(all(active)) in all"))
         let packed = storage.memoryBytes(c)
-        rows.append(
-            (
-                "in memory",
-                "about \(Format.bytes(packed)) a layer, \(Format.bytes(packed * group.layers.count)) in all, kept as stored"
-            ))
+        rows.append(("in memory", "about \(Format.bytes(packed)) a layer, \(all(packed)) in all, kept as stored"))
         return rows
+    }
+
+    /// config.json may describe more than there can be; the report then says an absurd size, and does not trap.
+    private static func times(_ bytes: Int, _ count: Int) -> Int {
+        let (product, overflow) = bytes.multipliedReportingOverflow(by: count)
+        return overflow ? .max : product
     }
 
     /// What running all layers would take, beside what this machine has.
     private var memory: String {
-        let needed = summary.groups.reduce(0) { $0 + $1.storage.memoryBytes($1.configuration) * $1.layers.count }
+        let needed = summary.groups.reduce(0) { sum, group in
+            let (more, overflow) = sum.addingReportingOverflow(
+                Self.times(group.storage.memoryBytes(group.configuration), group.layers.count))
+            return overflow ? .max : more
+        }
         let layers = summary.moeLayers.count
         guard machine.memoryBytes > 0 else { return "all layers take about \(Format.bytes(needed))" }
         let has = "this machine has \(Format.bytes(machine.memoryBytes))"

@@ -117,6 +117,9 @@ struct CheckpointConfig: Sendable {
     /// Whether a key stands there with the value `null`, which some families tell from an absent one.
     func isNull(_ key: String) -> Bool { keys[key] == .null }
 
+    /// The same of a key with several names.
+    func isNull(_ names: [String]) -> Bool { names.contains(where: isNull) }
+
     /// The value of whichever of a key's names is there. Where several are, they have to agree.
     private func found(_ names: [String]) throws(MoEError) -> (key: String, value: JSONValue)? {
         var found: (key: String, value: JSONValue)?

@@ -25,7 +25,7 @@ extension CheckpointConfig {
     func deepSeekLayer(_ rules: DeepSeekRules) throws(MoEError) -> MoEConfiguration {
         let experts = try experts(rules.experts)
         let width = try width(rules.width)
-        let shared = try integer(rules.shared, in: 0...MoEConfiguration.maximumExperts, default: rules.sharedDefault)
+        let shared = try sharedCount(rules.shared, default: rules.sharedDefault)
         return try MoEConfiguration(
             experts: experts, topK: try integer(rules.topK, in: 1...experts), hidden: try hidden(),
             expertHidden: width,
@@ -35,8 +35,13 @@ extension CheckpointConfig {
                     rules.groups, default: rules.groupsDefault, keep: rules.keptGroupsDefault, by: .topTwoSum),
                 normalisation: try bool(rules.normalise, default: rules.normaliseDefault)
                     ? .sum(epsilon: 1e-20) : .none,
-                scale: try number(rules.scale, default: rules.scaleDefault)),
+                scale: try number(rules.scale, default: isNull(rules.scale) ? 1 : rules.scaleDefault)),
             expert: .gated(try activation()), shared: try sharedExpert(count: shared, width: width))
+    }
+
+    /// How many shared experts there are. `null` means none, which is not what an absent key means.
+    func sharedCount(_ keys: [String], default fallback: Int) throws(MoEError) -> Int {
+        try integer(keys, in: 0...MoEConfiguration.maximumExperts, default: isNull(keys) ? 0 : fallback)
     }
 
     /// Groups of experts of which some are kept; a single group is no restriction.
@@ -44,7 +49,8 @@ extension CheckpointConfig {
         _ groups: [String] = ["n_group"], default fallback: Int = 1, keep keptFallback: Int = 1, by score: GroupScore
     ) throws(MoEError) -> ExpertSelection {
         guard !groups.isEmpty else { return .topK }
-        let count = try integer(groups, in: 1...MoEConfiguration.maximumExperts, default: fallback)
+        let count = try integer(
+            groups, in: 1...MoEConfiguration.maximumExperts, default: isNull(groups) ? 1 : fallback)
         let keep = try integer("topk_group", in: 1...count, default: min(keptFallback, count))
         return count == 1 ? .topK : .grouped(groups: count, keep: keep, by: score)
     }

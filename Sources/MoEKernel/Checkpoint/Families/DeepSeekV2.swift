@@ -13,8 +13,7 @@ extension ModelFamily {
             let topK = try config.topK(of: experts)
             let width = try config.width("moe_intermediate_size")
             let shared = try config.sharedExpert(
-                count: try config.integer("n_shared_experts", in: 0...MoEConfiguration.maximumExperts, default: 2),
-                width: width)
+                count: try config.sharedCount(["n_shared_experts"], default: 2), width: width)
             let isGrouped = try config.choice(
                 "topk_method", ["greedy": false, "group_limited_greedy": true], default: false)
             let normalises = try config.bool("norm_topk_prob", default: false) && topK > 1

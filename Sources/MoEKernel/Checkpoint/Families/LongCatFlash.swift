@@ -15,7 +15,8 @@ extension ModelFamily {
             try config.off("norm_topk_prob")
             let experts = try config.experts("n_routed_experts")
             let identities = try config.integer(
-                "zero_expert_num", in: 0...MoEConfiguration.maximumExperts, default: 0)
+                "zero_expert_num", in: 0...MoEConfiguration.maximumExperts - experts,
+                default: config.isNull("zero_expert_num") ? 0 : 256)
             return try MoEConfiguration(
                 experts: experts,
                 topK: try config.topK("moe_topk", "num_experts_per_tok", of: experts + identities),

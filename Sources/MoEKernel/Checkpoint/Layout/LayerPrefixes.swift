@@ -35,13 +35,15 @@ struct LayerPrefixes: Sendable {
 
     /// What a tensor's name begins with, up to the index of its layer; nil where it belongs to none.
     static func prefix(of name: String) -> Substring? {
-        var parts: [Substring] = []
-        var end = name.startIndex
-        while let stop = name[end...].firstIndex(of: ".") {
-            let part = name[end..<stop]
-            if let last = parts.last, containers.contains(last), Int(part) != nil { return name[...stop] }
-            parts.append(part)
-            end = name.index(after: stop)
+        let bytes = name.utf8
+        var start = bytes.startIndex
+        var follows = false
+        while let stop = bytes[start...].firstIndex(of: UInt8(ascii: ".")) {
+            if follows, bytes[start..<stop].allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }), start < stop {
+                return name[...stop]
+            }
+            follows = containers.contains(name[start..<stop])
+            start = bytes.index(after: stop)
         }
         return nil
     }

@@ -20,31 +20,34 @@ struct QuantisationConfig: Sendable {
         }
         if case .string(let name)? = keys["quant_method"] { method = name }
         if case .string(let name)? = keys["format"], let outer = method { method = "\(outer) \(name)" }
-        switch keys["weight_block_size"] {
-        case nil, .null?: break
-        case .array(let sizes)? where sizes.count == 2:
-            guard case .integer(let rows) = sizes[0], case .integer(let columns) = sizes[1], rows > 0, columns > 0,
-                rows <= MoEConfiguration.maximumWidth, columns <= MoEConfiguration.maximumWidth
-            else { throw failure("weight_block_size", keys["weight_block_size"]!, "two numbers of 1 or more") }
-            block = (rows, columns)
-        case let other?: throw failure("weight_block_size", other, "two numbers of 1 or more")
+        let limit = MoEConfiguration.maximumWidth
+        func sizes(_ value: JSONValue?) -> (rows: Int, columns: Int)? {
+            guard case .array(let sizes)? = value, sizes.count == 2, case .integer(let rows) = sizes[0],
+                case .integer(let columns) = sizes[1], (1...limit).contains(rows), (1...limit).contains(columns)
+            else { return nil }
+            return (rows, columns)
         }
-        // compressed-tensors describes the weights of each group of layers; groups for experts have the same description.
+        if let value = keys["weight_block_size"], value != .null {
+            guard let stated = sizes(value) else {
+                throw failure("weight_block_size", value, "two numbers of 1 or more")
+            }
+            block = stated
+        }
+        // compressed-tensors describes the weights of groups of layers. Where several differ, packed ones are experts.
         guard case .object(let groups)? = keys["config_groups"] else { return }
+        var described: [[String: JSONValue]] = []
         for (name, group) in groups.sorted(by: { $0.key < $1.key }) {
             guard case .object(let parts) = group, case .object(let weights)? = parts["weights"] else { continue }
-            if case .integer(let stated)? = weights["group_size"], stated != -1 {
-                guard stated > 0 else {
-                    throw failure("config_groups.\(name).weights.group_size", .integer(stated), "1 or more")
-                }
-                groupSize = groupSize ?? stated
-            }
-            if case .integer(let stated)? = weights["num_bits"] { bits = bits ?? stated }
-            if case .array(let sizes)? = weights["block_structure"], sizes.count == 2,
-                case .integer(let rows) = sizes[0], case .integer(let columns) = sizes[1], rows > 0, columns > 0
+            if case .integer(let size)? = weights["group_size"], size != -1,
+                !(1...limit).contains(size)
             {
-                block = (rows, columns)
+                throw failure("config_groups.\(name).weights.group_size", .integer(size), "1 to \(limit), or -1")
             }
+            described.append(weights)
         }
+        guard let weights = described.first(where: { $0["num_bits"] == .integer(4) }) ?? described.first else { return }
+        if case .integer(let size)? = weights["group_size"], size > 0 { groupSize = size }
+        if case .integer(let stated)? = weights["num_bits"] { bits = stated }
+        if let stated = described.lazy.compactMap({ sizes($0["block_structure"]) }).first { block = stated }
     }
 }

@@ -98,8 +98,9 @@ extension TensorLayout {
     ) -> TensorLayout {
         var single: [WeightName: [String]] = [.router: router.map { folder + $0 }]
         if !selectionBias.isEmpty { single[.selectionBias] = selectionBias.map { folder + $0 } }
+        let merged = Set([folder, "mlp."]).sorted().map { ExpertTensors.merged(in: $0 + "experts.") }
         return TensorLayout(
-            single: single, experts: [.separate(in: folder + "experts."), .merged(in: folder + "experts.")],
+            single: single, experts: [.separate(in: folder + "experts.")] + merged,
             shared: shared.map { .projections(in: "\(folder)\($0).") })
     }
 

@@ -215,7 +215,7 @@ struct TensorResolver {
                 file: place.file, tensor: place.tensor, number: number, groups: groups, step: step, rowBlock: rowBlock)
         }
         // A single number may be meant in either way; then it comes to the same.
-        if shape.reduce(1, *) == 1, shape.count < 2 { return (scales(1, step: 0), columns) }
+        if shape.reduce(1, *) == 1 { return (scales(1, step: 0), columns) }
         let isBlock = shape == blocks
         let isChannel = shape == [rows, 1] || shape == [rows]
         // By name, where both shapes fit.

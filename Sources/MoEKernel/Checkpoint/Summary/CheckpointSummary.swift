@@ -119,7 +119,8 @@ extension CheckpointModel {
             default: .bfloat16
             }
         var endings: Set<String> = []
-        for name in names where name.utf8.count > 12 && name.contains("experts") && !name.contains("shared") {
+        // Some names suffice: layers of a configuration are named alike.
+        for name in names.prefix(Self.sample) where name.contains("experts") && !name.contains("shared") {
             for ending in Self.endings where name.hasSuffix(ending) { endings.insert(ending) }
         }
         let method = quantisation.method ?? ""
@@ -146,8 +147,16 @@ extension CheckpointModel {
         } else {
             format = .plain(other)
         }
-        return LayerStorage(assuming: format, other: other, block: block, of: c)
+        // FP8 and NVFP4 repositories convert shared experts too, the others do not.
+        let isShared =
+            switch format {
+            case .quantised(.float8E4M3, _), .quantised(.float4E2M1, group: 16): true
+            default: false
+            }
+        return LayerStorage(
+            assuming: format, shared: isShared ? format : .plain(other), other: other, block: block, of: c)
     }
 
+    private static let sample = 10_000
     private static let endings = ["_blocks", "_global_scale", "_scale_2", "_packed", ".scale", "_scale_inv", "_scale"]
 }

@@ -15,9 +15,9 @@ package struct LayerStorage: Sendable, Hashable {
 extension LayerStorage {
     /// What a layer's weights would take if they were stored in a format, for files that are not there to look at.
     init(
-        assuming expert: WeightFormat, other: ElementType, block: (rows: Int, columns: Int)?, of c: MoEConfiguration
+        assuming expert: WeightFormat, shared: WeightFormat, other: ElementType, block: (rows: Int, columns: Int)?,
+        of c: MoEConfiguration
     ) {
-        let fp4ScaleBytes = 1
         func bytes(_ name: WeightName, _ format: WeightFormat) -> Int {
             let (rows, columns) = c.shape(of: name)
             var bytes = rows * format.rowBytes(columns)
@@ -27,7 +27,7 @@ extension LayerStorage {
                 case .float8E4M3:
                     let scaleRows = block.map { (rows + $0.rows - 1) / $0.rows } ?? rows
                     bytes += scaleRows * groups * 4
-                case .float4E2M1: bytes += rows * groups * fp4ScaleBytes
+                case .float4E2M1: bytes += rows * groups
                 case .int4: bytes += rows * groups * 2
                 }
             }
@@ -39,7 +39,7 @@ extension LayerStorage {
             if c.expert.hasBiases {
                 expertBytes += c.experts * bytes(.expertBias(0, projection), .plain(other))
             }
-            if c.shared != .none { sharedBytes += bytes(.shared(projection), .plain(other)) }
+            if c.shared != .none { sharedBytes += bytes(.shared(projection), shared) }
         }
         if c.shared.isGated { sharedBytes += bytes(.sharedGate, .plain(other)) }
         routerBytes = bytes(.router, .plain(other))
@@ -48,7 +48,7 @@ extension LayerStorage {
             routerBytes += bytes(.latentIn, .plain(other)) + bytes(.latentOut, .plain(other))
         }
         expertFormats = [expert]
-        sharedFormats = c.shared == .none ? [] : [.plain(other)]
+        sharedFormats = c.shared == .none ? [] : [shared]
         routerFormat = .plain(other)
     }
 
