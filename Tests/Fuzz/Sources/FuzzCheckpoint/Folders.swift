@@ -91,29 +91,51 @@ func readCheckpoint(_ parts: [[UInt8]], sharded isSharded: Bool) {
         guard let configuration = attempt({ () throws(MoEError) in try model.configuration(layer: layer) }),
             let source = attempt({ () throws(MoEError) in try model.weightSource(layer: layer) })
         else { continue }
-        var names: [WeightName] = [.router, .sharedGate, .expert(configuration.experts, .up), .expertBias(0, .up)]
+        var names: [WeightName] = [
+            .router, .routerBias, .selectionBias, .expertScale, .routerInputScale, .outputBias, .latentIn, .latentOut,
+            .sharedGate, .expert(configuration.experts, .up), .expertBias(0, .up),
+        ]
         for projection in Projection.allCases {
             names.append(.shared(projection))
             for expert in [0, configuration.experts - 1] { names.append(.expert(expert, projection)) }
         }
         for name in names { readRows(source, name, configuration.shape(of: name)) }
+        let table = configuration.shape(of: .expertTable)
+        if table.rows > 0, table.rows * table.columns <= maximumRead {
+            var indices = [Int32](repeating: 0, count: table.rows * table.columns)
+            _ = indices.withUnsafeMutableBufferPointer { indices in
+                attempt { () throws(MoEError) in try source.readIndices(.expertTable, into: indices) }
+            }
+        }
     }
 }
 
 private func readRows(_ source: any WeightSource, _ name: WeightName, _ shape: (rows: Int, columns: Int)) {
     require(source.describe(name).utf8.count < 8192, "a description of \(source.describe(name).utf8.count) bytes")
-    let rowBytes = shape.columns * source.elementType(of: name).byteCount
-    guard rowBytes <= maximumRead else { return }
-    var buffer = [UInt8](repeating: 0, count: rowBytes)
-    for row in [0, shape.rows - 1, shape.rows] where row >= 0 {
-        let read: Void? = attempt { () throws(MoEError) in
+    let format = source.format(of: name)
+    let (rows, columns) = if case .transposed = format { (shape.columns, shape.rows) } else { shape }
+    guard columns > 0, columns <= maximumRead else { return }
+    var buffer = [UInt8](repeating: 0, count: format.rowBytes(columns))
+    var scales: [Float]?
+    if case .quantised(_, let group) = format {
+        scales = Array(repeating: 0, count: (columns + group - 1) / group)
+    }
+    for row in [0, rows - 1, rows] where row >= 0 {
+        var read: Void? = attempt { () throws(MoEError) in
             var span = buffer.mutableSpan
             try span.withUnsafeMutableBytes { (buffer) throws(MoEError) in
                 try source.read(name, rows: row..<row + 1, into: buffer)
             }
         }
-        require(row < shape.rows || read == nil, "a row past the last")
-        require(row == shape.rows || read != nil || name != .router, "a row of the router that cannot be read")
+        if read != nil, scales != nil {
+            read = attempt { () throws(MoEError) in
+                try scales!.withUnsafeMutableBufferPointer { (scales) throws(MoEError) in
+                    try source.readScales(name, rows: row..<row + 1, into: scales)
+                }
+            }
+        }
+        require(row < rows || read == nil, "a row past the last")
+        require(row == rows || read != nil || name != .router, "a row of the router that cannot be read")
     }
 }
 
