@@ -693,7 +693,7 @@ struct FamilyConfigurationTests {
     @Test(arguments: ModelFamily.known.map(\.modelTypes[0]))
     func noValueTraps(_ type: String) throws {
         let values = [
-            "null", "true", "0", "-1", "1", "3", "65536", "1073741824", "9223372036854775807", "-9223372036854775808",
+            "null", "true", "0", "-1", "1", "1073741824", "9223372036854775807", "-9223372036854775808",
             "0.5", "-2.5",
             "1e300", "\"\"", "\"x\"", "[]", "[1]", "[0,1,2,3,4]", "{}", #"{"a":[{}]}"#,
         ]
