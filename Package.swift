@@ -43,11 +43,14 @@ let package = Package(
         ),
         .executableTarget(name: "moe-bench", dependencies: ["MoEBench", "MoEKernel"], swiftSettings: optimised),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
+        .target(name: "VectorCases", dependencies: ["MoEKernel"], path: "Tests/VectorCases"),
         .testTarget(
-            name: "MoEKernelTests", dependencies: ["MoEKernel", "MicroKernels", "CPlatform", "AllocationCounter"],
-            resources: [.copy("Fixtures")], swiftSettings: optimised + lifetimes),
+            name: "MoEKernelTests",
+            dependencies: ["MoEKernel", "MicroKernels", "CPlatform", "AllocationCounter", "VectorCases"],
+            exclude: ["Fixtures"], swiftSettings: optimised + lifetimes),
         .testTarget(
-            name: "MoEBenchTests", dependencies: ["MoEBench", "MoEKernel"], swiftSettings: optimised + lifetimes),
+            name: "MoEBenchTests", dependencies: ["MoEBench", "MoEKernel", "VectorCases"],
+            swiftSettings: optimised + lifetimes),
     ] + instructionSets,
     cLanguageStandard: .gnu17
 )

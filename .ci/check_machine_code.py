@@ -34,7 +34,7 @@ for name, body in functions.items():
         if bad:
             failures.append(f"AVX outside the AVX modules: {name}: {bad[1]} {bad[2]}")
         continue
-    if not re.search(r"4tile_|residentTile|4rows|onePanel", name):
+    if not re.search(r"4tile_|residentTile|4rows|onePanel|[cC]odedTile|5coded", name):
         continue
     # Backward jumps delimit loops; an innermost one holds no other.
     spans = []

@@ -38,14 +38,54 @@ enum Baseline: InstructionSet {
     }
 
     @inline(__always) static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
-        let words = (row + (index & 1) &* 16).loadUnaligned(as: SIMD4<Int32>.self)
-        let upper = index < 2 ? words &<< 16 : words
+        // Each half in the upper half of a word.
+        var halves = SIMD8<UInt16>(repeating: 0)
+        halves.oddHalf = (row + index &* 8).loadUnaligned(as: SIMD4<UInt16>.self)
+        let upper = unsafeBitCast(halves, to: SIMD4<Int32>.self)
         // The sign stays, exponent and significand move to their fp32 places, 2¹¹² mends the exponent's bias.
         let placed = (upper &>> 3) & SIMD4<Int32>(repeating: Int32(bitPattern: 0x8fff_e000))
         return unsafeBitCast(placed, to: Vector.self) * Vector(repeating: 0x1p112)
     }
 
+    // Plain code a number at a time: what a machine without byte look-ups has.
+    @inline(__always)
+    static func nibbleColumns(
+        _ chunk: UnsafeRawPointer, _ index: Int, last: Bool, _ table: NibbleTable
+    ) -> InlineArray<4, Vector> {
+        var result = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
+        for k in 0..<4 {
+            for lane in 0..<4 {
+                let offset: Int = index &* 16 &+ (k >> 1) &* 8 &+ lane &* 2 &+ (k & 1)
+                let byte = UInt32((chunk + offset).load(as: UInt8.self))
+                result[k][lane] = table.number(byte >> (last ? 4 : 0) & 15)
+            }
+        }
+        return result
+    }
+
+    @inline(__always)
+    static func float8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
+        var result = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
+        let quad: Int = (index >> 1) &* 64 &+ (index & 1) &* 8 &+ (last ? 32 : 0)
+        for k in 0..<4 {
+            for lane in 0..<4 {
+                let offset: Int = quad &+ (k >> 1) &* 16 &+ lane &* 2 &+ (k & 1)
+                let code = UInt32((chunk + offset).load(as: UInt8.self))
+                // The exponent's bias is 120 too small in fp32; 2¹¹² leaves the number divided by 256.
+                let magnitude = Float(bitPattern: (code & 0x7f) << 20) * 0x1p112
+                result[k][lane] = Float(bitPattern: magnitude.bitPattern | (code & 0x80) << 24)
+            }
+        }
+        return result
+    }
+
     @inline(__always) static var tileRows: Int { 3 }
+    @inline(__always) static func codedPanels(rows: Int) -> Int { 0 }
+    @inline(__always)
+    static func codedTile(
+        _ coding: PanelCoding, rows: Int, panels: Int, _ operands: TileOperands, scratch: UnsafeMutablePointer<Float>
+    ) {}
+    @inline(__always) static func settled(_ sum: Vector) -> Vector { sum }
     @inline(__always) static func panelsTogether(rows: Int) -> Int { rows == 1 ? 2 : 1 }
 
     // Sixteen registers: 3 rows × 4 vectors of sums leave four for weights, broadcasts and products.
@@ -67,6 +107,7 @@ enum Baseline: InstructionSet {
         case .float32: rows(Float32Row.self, Streaming.self, count, panels, operands)
         case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
         case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
+        case .coded: break
         }
     }
 

@@ -77,10 +77,56 @@ public enum GeluTanh: ElementwiseFunction {
     }
 }
 
+/// a · σ(1.702 a)
+public enum QuickGelu: ElementwiseFunction {
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+        a / (SIMD8<Float>(repeating: 1) + exponential(ISA.self, a * SIMD8<Float>(repeating: -1.702)))
+    }
+}
+
 /// max(a, 0); NaN stays NaN
 public enum Relu: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
     public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
         a.replacing(with: SIMD8<Float>(repeating: 0), where: a .< SIMD8<Float>(repeating: 0))
+    }
+}
+
+/// max(a, 0)²
+public enum ReluSquared: ElementwiseFunction {
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+        let positive = Relu.apply(ISA.self, a)
+        return positive * positive
+    }
+}
+
+/// min(g, limit) · σ(alpha · min(g, limit)) · (min(max(u, -limit), limit) + offset) of a gate and an up value; NaN stays NaN.
+@_alwaysEmitIntoClient @inline(__always)
+func clampedGate<ISA: InstructionSet>(
+    _: ISA.Type, _ clamp: GateClamp, _ gate: SIMD8<Float>, _ up: SIMD8<Float>
+) -> SIMD8<Float> {
+    typealias V = SIMD8<Float>
+    let limit = V(repeating: clamp.limit)
+    let lowest = V(repeating: 0) - limit
+    let g = gate.replacing(with: limit, where: gate .> limit)
+    var u = up.replacing(with: limit, where: up .> limit)
+    u = u.replacing(with: lowest, where: u .< lowest)
+    let e = exponential(ISA.self, g * V(repeating: 0 - clamp.alpha))
+    return (u + V(repeating: clamp.offset)) * (g / (V(repeating: 1) + e))
+}
+
+/// Bounds and constants of a clamped gate.
+public struct GateClamp: Sendable {
+    public var limit: Float
+    public var alpha: Float
+    public var offset: Float
+
+    @_alwaysEmitIntoClient @inline(__always)
+    public init(limit: Float, alpha: Float, offset: Float) {
+        self.limit = limit
+        self.alpha = alpha
+        self.offset = offset
     }
 }

@@ -18,11 +18,26 @@ public protocol InstructionSet {
     static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
     static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
 
+    /// Vector number `index` of the 16 columns at four of a chunk's eight k, the first four or the last (see ``PanelCode``):
+    /// four-bit codes by the table, E4M3 numbers divided by 256.
+    static func nibbleColumns(
+        _ chunk: UnsafeRawPointer, _ index: Int, last: Bool, _ table: NibbleTable
+    ) -> InlineArray<4, Vector>
+    static func float8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector>
+
+    /// The same vector, after which the compiler starts on what follows, and not before.
+    static func settled(_ sum: Vector) -> Vector
+
     /// Runs the one register tile that an expert of few tokens needs, its weights streaming from memory. Each set lists the
     /// shapes that fill its registers without spilling.
     static func tile(_ format: PanelFormat, rows: Int, panels: Int, _ operands: TileOperands)
     /// Runs one of several register tiles over a block of fp32 weights that is in the first-level cache; one panel.
     static func residentTile(rows: Int, _ operands: TileOperands)
+    /// Runs the one register tile of few rows over codes; `panels` is 1 or `codedPanels(rows:)`. `scratch` holds 128 floats a panel.
+    static func codedTile(
+        _ coding: PanelCoding, rows: Int, panels: Int, _ operands: TileOperands, scratch: UnsafeMutablePointer<Float>)
+    /// Panels taken together by ``codedTile(_:rows:panels:_:scratch:)``, or 0 where codes are better widened first for that many rows.
+    static func codedPanels(rows: Int) -> Int
     /// Rows of a full register tile, and so of a packed activation tile.
     static var tileRows: Int { get }
     /// Panels taken together for a tile of few rows, so that enough multiply-adds are in flight to hide their latency.
@@ -33,8 +48,8 @@ public protocol InstructionSet {
 ///
 /// Weights are packed in panels of 16 output columns: for each k, the 16 columns' weights side by side, so that a panel is one
 /// stream. A gated expert's panel holds 8 gate columns, then the 8 up columns of the same indices, and the activation finds
-/// both in one tile. Sixteen-bit panels keep column i in the low and column 8 + i in the high half of word i, which makes
-/// widening one shift and one mask.
+/// both in one tile. Panels of bf16 keep column i in the low and column 8 + i in the high half of word i, which makes widening one
+/// shift and one mask; those of fp16 keep the columns in order, as the instruction that widens them takes them.
 ///
 /// Activations are packed in tiles of up to `tileRows` rows; within a tile, for each block of 256 values of k, the rows one
 /// after the other. Rows of a tile are then 1 KiB apart whatever the width of the model, and never fight for the same cache set.
@@ -49,15 +64,6 @@ public enum PanelLayout {
     /// Blocks in a reduction.
     @_alwaysEmitIntoClient @inline(__always)
     public static func blocks(_ depth: Int) -> Int { (depth &+ 255) >> 8 }
-}
-
-/// How the weights of a panel are stored.
-public enum PanelFormat: UInt8, Sendable {
-    case float32, bfloat16, float16
-
-    /// Bytes of one row (16 columns at one k).
-    @_alwaysEmitIntoClient @inline(__always)
-    public var rowBytes: Int { self == .float32 ? 64 : 32 }
 }
 
 /// What a register tile works on: c (+)= a · b over one reduction block.

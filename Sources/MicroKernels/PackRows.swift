@@ -8,13 +8,15 @@ public struct PackRows {
     public var tokens: UnsafePointer<Int32>?
     public var firstToken: Int
     public var rows: Int
+    /// Factors of the rows, or nil (a routing weight that acts on the expert's input).
+    public var factors: UnsafePointer<Float>?
     /// The tile: for each block of k, `tileRows` × 256 floats.
     public var tile: UnsafeMutablePointer<Float>
 
     @_alwaysEmitIntoClient @inline(__always)
     public init(
         source: UnsafeRawPointer, bfloat16: Bool, depth: Int, tokens: UnsafePointer<Int32>?, firstToken: Int, rows: Int,
-        tile: UnsafeMutablePointer<Float>
+        factors: UnsafePointer<Float>? = nil, tile: UnsafeMutablePointer<Float>
     ) {
         self.source = source
         self.bfloat16 = bfloat16
@@ -22,6 +24,7 @@ public struct PackRows {
         self.tokens = tokens
         self.firstToken = firstToken
         self.rows = rows
+        self.factors = factors
         self.tile = tile
     }
 }
@@ -54,6 +57,14 @@ public func packRows<ISA: InstructionSet>(_: ISA.Type, _ pack: PackRows) {
                 }
                 while i < length {
                     to[i] = from[i]
+                    i &+= 1
+                }
+            }
+            if let factors = pack.factors {
+                let factor = factors[row]
+                var i = 0
+                while i < length {
+                    to[i] *= factor
                     i &+= 1
                 }
             }

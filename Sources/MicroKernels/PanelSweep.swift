@@ -72,13 +72,15 @@ public struct TileSplit {
 public enum Epilogue {
     /// Activation, product with up where gated, into the packed tiles that the down projection reads.
     case activate(ActivationCode, gated: Bool, tiles: UnsafeMutablePointer<Float>, tileStride: Int)
+    /// A clamped gate and its up value, likewise.
+    case activateClamped(GateClamp, tiles: UnsafeMutablePointer<Float>, tileStride: Int)
     /// Rows of a row-major matrix, `columns` wide.
     case store(UnsafeMutablePointer<Float>, columns: Int)
 }
 
 /// The elementwise function of an expert.
 public enum ActivationCode: UInt8, Sendable {
-    case silu, gelu, geluTanh, relu
+    case silu, gelu, geluTanh, quickGelu, relu, reluSquared
 }
 
 /// The macro-kernel. For each panel: for each block of k: every tile of rows. A block of a panel (16 KiB in fp32) is read from
@@ -86,15 +88,18 @@ public enum ActivationCode: UInt8, Sendable {
 /// come from the second level. Sums of earlier blocks wait in `accumulators`, 64 bytes a row.
 @_alwaysEmitIntoClient @inline(__always)
 public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
-    let rowBytes = sweep.format.rowBytes
-    let panelStride: Int = sweep.depth &* rowBytes
+    let panelStride = sweep.format.panelBytes(sweep.depth)
+    let fullBlock = sweep.format.blockBytes(PanelLayout.block)
     let split = sweep.tiles
     let blocks = PanelLayout.blocks(sweep.depth)
     let blockStride: Int = ISA.tileRows &* PanelLayout.block
     let cPanelStride: Int = split.rows &* 16
     let single = split.count == 1
-    let widen = !single && sweep.format != .float32
-    let together = single ? ISA.panelsTogether(rows: split.rows) : 1
+    // One tile of rows reads its weights as they are stored. Several tiles, and any over codes that would not fit a tile's
+    // registers beside its sums, read them widened.
+    let streaming = single ? ISA.streamingPanels(sweep.format, rows: split.rows) : 0
+    let widen = streaming == 0 && sweep.format != .float32
+    let together = max(streaming, 1)
 
     var panel = sweep.panels.lowerBound
     while panel < sweep.panels.upperBound {
@@ -102,9 +107,8 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
         let stream: UnsafeRawPointer = sweep.weights + panel &* panelStride
         var block = 0
         while block < blocks {
-            let start: Int = block &* PanelLayout.block
-            let depth = min(PanelLayout.block, sweep.depth &- start)
-            let source: UnsafeRawPointer = stream + start &* rowBytes
+            let depth = min(PanelLayout.block, sweep.depth &- block &* PanelLayout.block)
+            let source: UnsafeRawPointer = stream + block &* fullBlock
             var b = source
             if widen {
                 widenRows(ISA.self, sweep.format, source, depth: depth, into: sweep.widened)
@@ -116,9 +120,8 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
             //
             // After a panel's last block comes the first of the panels that follow this group.
             let last = block &+ 1 == blocks
-            let next: UnsafeRawPointer =
-                last ? sweep.weights + (panel &+ group) &* panelStride : source + depth &* rowBytes
-            let nextStep: Int = rowBytes / split.count
+            let next: UnsafeRawPointer = last ? sweep.weights + (panel &+ group) &* panelStride : source + fullBlock
+            let nextStep: Int = sweep.format.rowBytes / split.count
             var tile = 0
             while tile < split.count {
                 let first = split.start(tile)
@@ -128,10 +131,12 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
                     cPanelStride: cPanelStride, accumulate: block > 0, next: next + tile &* nextStep &* depth,
                     nextStep: nextStep)
                 let rows = split.start(tile &+ 1) &- first
-                if single {
-                    ISA.tile(sweep.format, rows: rows, panels: group, operands)
-                } else {
+                if streaming == 0 {
                     ISA.residentTile(rows: rows, operands)
+                } else if case .coded(let coding) = sweep.format {
+                    ISA.codedTile(coding, rows: rows, panels: group, operands, scratch: sweep.widened)
+                } else {
+                    ISA.tile(sweep.format, rows: rows, panels: group, operands)
                 }
                 tile &+= 1
             }
@@ -147,30 +152,46 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
     }
 }
 
-/// Widens one block of a 16-bit panel to fp32, so that several row tiles read it without converting again.
+extension InstructionSet {
+    /// Panels that a single tile of rows takes together straight from memory; 0 where they must be widened first.
+    @_alwaysEmitIntoClient @inline(__always)
+    static func streamingPanels(_ format: PanelFormat, rows: Int) -> Int {
+        if case .coded = format { codedPanels(rows: rows) } else { panelsTogether(rows: rows) }
+    }
+}
+
+/// Widens one block of a panel to fp32, so that several row tiles read it without converting again.
 @_alwaysEmitIntoClient @inline(__always)
 func widenRows<ISA: InstructionSet>(
     _: ISA.Type, _ format: PanelFormat, _ source: UnsafeRawPointer, depth: Int, into target: UnsafeMutablePointer<Float>
 ) {
+    switch format {
+    case .float32: break
+    case .bfloat16: widenRows(ISA.self, BFloat16Row.self, source, depth: depth, into: target)
+    case .float16: widenRows(ISA.self, Float16Row.self, source, depth: depth, into: target)
+    case .coded(let coding):
+        switch coding.code {
+        case .float8E4M3: widenCodes(ISA.self, Float8Columns.self, coding, source, depth: depth, into: target)
+        case .float4E2M1: widenCodes(ISA.self, Float4Columns.self, coding, source, depth: depth, into: target)
+        case .int4: widenCodes(ISA.self, Int4Columns.self, coding, source, depth: depth, into: target)
+        }
+    }
+}
+
+@_alwaysEmitIntoClient @inline(__always)
+func widenRows<ISA: InstructionSet, Row: PanelRow>(
+    _: ISA.Type, _: Row.Type, _ source: UnsafeRawPointer, depth: Int, into target: UnsafeMutablePointer<Float>
+) {
     let perPanel: Int = 16 / ISA.Vector.scalarCount
     let place = UnsafeMutableRawPointer(target)
     var k = 0
-    if format == .bfloat16 {
-        while k < depth {
-            for v in 0..<perPanel {
-                let offset: Int = k &* 64 &+ v &* ISA.Vector.scalarCount &* 4
-                (place + offset).storeBytes(of: ISA.bfloat16Columns(source + k &* 32, v), as: ISA.Vector.self)
-            }
-            k &+= 1
+    while k < depth {
+        for v in 0..<perPanel {
+            let offset: Int = k &* 64 &+ v &* ISA.Vector.scalarCount &* 4
+            (place + offset).storeBytes(
+                of: Row.columns(ISA.self, source + k &* Row.rowBytes, v), as: ISA.Vector.self)
         }
-    } else {
-        while k < depth {
-            for v in 0..<perPanel {
-                let offset: Int = k &* 64 &+ v &* ISA.Vector.scalarCount &* 4
-                (place + offset).storeBytes(of: ISA.float16Columns(source + k &* 32, v), as: ISA.Vector.self)
-            }
-            k &+= 1
-        }
+        k &+= 1
     }
 }
 
@@ -199,8 +220,13 @@ func finishPanel<ISA: InstructionSet>(
         case .silu: activatePanel(ISA.self, Silu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
         case .gelu: activatePanel(ISA.self, Gelu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
         case .geluTanh: activatePanel(ISA.self, GeluTanh.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
+        case .quickGelu: activatePanel(ISA.self, QuickGelu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
         case .relu: activatePanel(ISA.self, Relu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
+        case .reluSquared:
+            activatePanel(ISA.self, ReluSquared.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
         }
+    case .activateClamped(let clamp, let tiles, let tileStride):
+        clampPanel(ISA.self, clamp, sweep.tiles, panel, raw, tiles, tileStride)
     case .store(let output, let columns):
         let column: Int = panel &* 16
         let width = min(16, columns &- column)
@@ -248,6 +274,32 @@ func activatePanel<ISA: InstructionSet, Function: ElementwiseFunction>(
                 to.storeBytes(of: low, as: SIMD8<Float>.self)
                 (to + 32).storeBytes(of: Function.apply(ISA.self, high), as: SIMD8<Float>.self)
             }
+            row &+= 1
+        }
+        tile &+= 1
+    }
+}
+
+/// As ``activatePanel``, for a clamped gate: 8 columns.
+@_alwaysEmitIntoClient @inline(__always)
+func clampPanel<ISA: InstructionSet>(
+    _: ISA.Type, _ clamp: GateClamp, _ split: TileSplit, _ panel: Int, _ sums: UnsafeMutableRawPointer,
+    _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
+) {
+    let column: Int = panel &* 8
+    let inTile: Int = (column >> 8) &* ISA.tileRows &* PanelLayout.block &+ (column & 255)
+    var tile = 0
+    while tile < split.count {
+        let first = split.start(tile)
+        let end = split.start(tile &+ 1)
+        var row = first
+        while row < end {
+            let from = sums + row &* 64
+            let offset: Int = tile &* tileStride &+ inTile &+ (row &- first) &* PanelLayout.block
+            let gate = from.loadUnaligned(as: SIMD8<Float>.self)
+            let up = (from + 32).loadUnaligned(as: SIMD8<Float>.self)
+            UnsafeMutableRawPointer(tiles + offset).storeBytes(
+                of: clampedGate(ISA.self, clamp, gate, up), as: SIMD8<Float>.self)
             row &+= 1
         }
         tile &+= 1

@@ -1,3 +1,4 @@
+import CPlatform
 import MicroKernels
 
 /// x86-64-v3: eight lanes, fused multiply-add, sixteen registers.
@@ -21,12 +22,43 @@ enum AVX2: InstructionSet {
             index == 0 ? words &<< 16 : words & SIMD8<UInt32>(repeating: 0xffff_0000), to: Vector.self)
     }
 
+    // By the conversion instruction: shifted into place and multiplied, a subnormal fp16 number would be a subnormal fp32 one, which
+    // many processors multiply a hundred times slower.
     @inline(__always) static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
-        let words = row.loadUnaligned(as: SIMD8<Int32>.self)
-        let upper = index == 0 ? words &<< 16 : words
-        // The sign stays, exponent and significand move to their fp32 places, 2¹¹² mends the exponent's bias.
-        let placed = (upper &>> 3) & SIMD8<Int32>(repeating: Int32(bitPattern: 0x8fff_e000))
-        return unsafeBitCast(placed, to: Vector.self) * Vector(repeating: 0x1p112)
+        cp_widen_float16x8((row + index &* 16).loadUnaligned(as: SIMD8<Int16>.self))
+    }
+
+    @inline(__always)
+    static func nibbleColumns(
+        _ chunk: UnsafeRawPointer, _ index: Int, last: Bool, _ table: NibbleTable
+    ) -> InlineArray<4, Vector> {
+        typealias Words = SIMD8<UInt32>
+        let codes = (chunk + index &* 32).loadUnaligned(as: Words.self)
+        let nibbles = (last ? codes &>> 4 : codes) & Words(repeating: 0x0f0f_0f0f)
+        let low = SIMD8(lowHalf: table.low, highHalf: table.low)
+        let high = SIMD8(lowHalf: table.high, highHalf: table.high)
+        let (lowBytes, highBytes) = (cp_lookup8(low, nibbles), cp_lookup8(high, nibbles))
+        // Words of two bf16 numbers of one column.
+        let first = cp_interleave_first8(lowBytes, highBytes)
+        let second = cp_interleave_last8(lowBytes, highBytes)
+        let upper = Words(repeating: 0xffff_0000)
+        return [
+            unsafeBitCast(first &<< 16, to: Vector.self), unsafeBitCast(first & upper, to: Vector.self),
+            unsafeBitCast(second &<< 16, to: Vector.self), unsafeBitCast(second & upper, to: Vector.self),
+        ]
+    }
+
+    @inline(__always)
+    static func float8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
+        let codes = (chunk + (index &* 64 &+ (last ? 32 : 0))).loadUnaligned(as: SIMD16<Int16>.self)
+        // Sign to fp16's sign, exponent and significand to their places there.
+        let mask = SIMD16<Int16>(repeating: Int16(bitPattern: 0xbf80))
+        let even = ((codes &<< 8) &>> 1) & mask
+        let odd = (codes &>> 1) & mask
+        return [
+            cp_widen_float16x8(even.lowHalf), cp_widen_float16x8(odd.lowHalf), cp_widen_float16x8(even.highHalf),
+            cp_widen_float16x8(odd.highHalf),
+        ]
     }
 
     @inline(__always) static var tileRows: Int { 6 }
@@ -57,6 +89,34 @@ enum AVX2: InstructionSet {
         case .float32: rows(Float32Row.self, Streaming.self, count, panels, operands)
         case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
         case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
+        case .coded: break
+        }
+    }
+
+    @inline(__always) static func settled(_ sum: Vector) -> Vector { cp_settle8(sum) }
+
+    @inline(__always) static func codedPanels(rows: Int) -> Int { rows == 1 ? 2 : rows == 2 ? 1 : 0 }
+
+    @inline(__always)
+    private static func coded<Code: CodedColumns>(
+        _: Code.Type, _ coding: PanelCoding, _ rows: Int, _ panels: Int, _ operands: TileOperands,
+        _ scratch: UnsafeMutablePointer<Float>
+    ) {
+        switch (rows, panels) {
+        case (1, 2): CodedTile<AVX2, Code, 1, 4>.run(coding, operands, scratch)
+        case (1, _): CodedTile<AVX2, Code, 1, 2>.run(coding, operands, scratch)
+        default: CodedTile<AVX2, Code, 2, 2>.run(coding, operands, scratch)
+        }
+    }
+
+    @inline(never) static func codedTile(
+        _ coding: PanelCoding, rows count: Int, panels: Int, _ operands: TileOperands,
+        scratch: UnsafeMutablePointer<Float>
+    ) {
+        switch coding.code {
+        case .float8E4M3: coded(Float8Columns.self, coding, count, panels, operands, scratch)
+        case .float4E2M1: coded(Float4Columns.self, coding, count, panels, operands, scratch)
+        case .int4: coded(Int4Columns.self, coding, count, panels, operands, scratch)
         }
     }
 

@@ -1,3 +1,4 @@
+import CPlatform
 import MicroKernels
 
 /// x86-64-v4: sixteen lanes, fused multiply-add, thirty-two registers. One vector is a whole panel row.
@@ -23,11 +24,45 @@ enum AVX512: InstructionSet {
     }
 
     @inline(__always) static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
-        let words = row.loadUnaligned(as: SIMD8<Int32>.self)
-        let both = SIMD16<Int32>(lowHalf: words &<< 16, highHalf: words)
-        // The sign stays, exponent and significand move to their fp32 places, 2¹¹² mends the exponent's bias.
-        let placed = (both &>> 3) & SIMD16<Int32>(repeating: Int32(bitPattern: 0x8fff_e000))
-        return unsafeBitCast(placed, to: Vector.self) * Vector(repeating: 0x1p112)
+        cp_widen_float16x16(row.loadUnaligned(as: SIMD16<Int16>.self))
+    }
+
+    @inline(__always)
+    static func nibbleColumns(
+        _ chunk: UnsafeRawPointer, _ index: Int, last: Bool, _ table: NibbleTable
+    ) -> InlineArray<4, Vector> {
+        typealias Words = SIMD16<UInt32>
+        let codes = (chunk + index &* 32).loadUnaligned(as: Words.self)
+        let nibbles = (last ? codes &>> 4 : codes) & Words(repeating: 0x0f0f_0f0f)
+        let low8 = SIMD8(lowHalf: table.low, highHalf: table.low)
+        let high8 = SIMD8(lowHalf: table.high, highHalf: table.high)
+        let low = SIMD16(lowHalf: low8, highHalf: low8)
+        let high = SIMD16(lowHalf: high8, highHalf: high8)
+        let (lowBytes, highBytes) = (cp_lookup16(low, nibbles), cp_lookup16(high, nibbles))
+        // Words of two bf16 numbers of one column.
+        let first = cp_interleave_first16(lowBytes, highBytes)
+        let second = cp_interleave_last16(lowBytes, highBytes)
+        let upper = Words(repeating: 0xffff_0000)
+        return [
+            unsafeBitCast(first &<< 16, to: Vector.self), unsafeBitCast(first & upper, to: Vector.self),
+            unsafeBitCast(second &<< 16, to: Vector.self), unsafeBitCast(second & upper, to: Vector.self),
+        ]
+    }
+
+    @inline(__always)
+    static func float8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
+        var result = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
+        for pair in 0..<2 {
+            let place: UnsafeRawPointer = chunk + (pair &* 16 &+ (last ? 32 : 0))
+            let codes = SIMD16(
+                lowHalf: place.loadUnaligned(as: SIMD8<Int16>.self),
+                highHalf: (place + 64).loadUnaligned(as: SIMD8<Int16>.self))
+            // Sign to fp16's sign, exponent and significand to their places there.
+            let mask = SIMD16<Int16>(repeating: Int16(bitPattern: 0xbf80))
+            result[2 &* pair] = cp_widen_float16x16(((codes &<< 8) &>> 1) & mask)
+            result[2 &* pair &+ 1] = cp_widen_float16x16((codes &>> 1) & mask)
+        }
+        return result
     }
 
     // Twelve rows give twelve chains with one panel of weights loaded; each broadcast rides on its multiply-add.
@@ -81,6 +116,43 @@ enum AVX512: InstructionSet {
         case .float32: rows(Float32Row.self, Streaming.self, count, panels, operands)
         case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
         case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
+        case .coded: break
+        }
+    }
+
+    @inline(__always) static func settled(_ sum: Vector) -> Vector { cp_settle16(sum) }
+
+    @inline(__always) static func codedPanels(rows: Int) -> Int { rows <= 2 ? 4 : rows <= 6 ? 2 : 0 }
+
+    @inline(__always)
+    private static func coded<Code: CodedColumns>(
+        _: Code.Type, _ coding: PanelCoding, _ rows: Int, _ panels: Int, _ operands: TileOperands,
+        _ scratch: UnsafeMutablePointer<Float>
+    ) {
+        switch (rows, panels) {
+        case (1, 4): CodedTile<AVX512, Code, 1, 4>.run(coding, operands, scratch)
+        case (2, 4): CodedTile<AVX512, Code, 2, 4>.run(coding, operands, scratch)
+        case (3, 2): CodedTile<AVX512, Code, 3, 2>.run(coding, operands, scratch)
+        case (4, 2): CodedTile<AVX512, Code, 4, 2>.run(coding, operands, scratch)
+        case (5, 2): CodedTile<AVX512, Code, 5, 2>.run(coding, operands, scratch)
+        case (6, 2): CodedTile<AVX512, Code, 6, 2>.run(coding, operands, scratch)
+        case (1, _): CodedTile<AVX512, Code, 1, 1>.run(coding, operands, scratch)
+        case (2, _): CodedTile<AVX512, Code, 2, 1>.run(coding, operands, scratch)
+        case (3, _): CodedTile<AVX512, Code, 3, 1>.run(coding, operands, scratch)
+        case (4, _): CodedTile<AVX512, Code, 4, 1>.run(coding, operands, scratch)
+        case (5, _): CodedTile<AVX512, Code, 5, 1>.run(coding, operands, scratch)
+        default: CodedTile<AVX512, Code, 6, 1>.run(coding, operands, scratch)
+        }
+    }
+
+    @inline(never) static func codedTile(
+        _ coding: PanelCoding, rows count: Int, panels: Int, _ operands: TileOperands,
+        scratch: UnsafeMutablePointer<Float>
+    ) {
+        switch coding.code {
+        case .float8E4M3: coded(Float8Columns.self, coding, count, panels, operands, scratch)
+        case .float4E2M1: coded(Float4Columns.self, coding, count, panels, operands, scratch)
+        case .int4: coded(Int4Columns.self, coding, count, panels, operands, scratch)
         }
     }
 

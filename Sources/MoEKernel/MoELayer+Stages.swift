@@ -1,12 +1,14 @@
 /// The stages of ``MoELayer/forward(_:)``, each callable alone. They allocate what they return; a server uses the whole forward.
 extension MoELayer {
-    /// Router: x [tokens, hidden] → logits → the k experts of each token and their weights.
+    /// Router: x [tokens, hidden] → logits → the k experts of each token and their weights, and who is dropped.
     ///
-    /// - Throws: ``MoEError/input(name:value:expectation:)`` when x is not `hidden` wide.
-    public func route<Element>(_ x: Tensor<Element>) throws(MoEError) -> Routing {
+    /// - Throws: ``MoEError/input(name:value:expectation:)`` when x is not `hidden` wide or the context does not fit.
+    public func route<Element>(
+        _ x: Tensor<Element>, context: TokenContext = TokenContext()
+    ) throws(MoEError) -> Routing {
         try checkWidth(x)
         var workspace = MoEWorkspace()
-        let tokens = try prepare(x.span, &workspace)
+        let tokens = try prepare(x.span, &workspace, sequenced(context, x))
         let memory = workspace.buffers!
         x.span.withUnsafeBytes { x in
             guard let base = x.baseAddress, tokens > 0 else { return }
@@ -25,43 +27,41 @@ extension MoELayer {
     public func computeExperts<Element>(
         _ x: Tensor<Element>, _ plan: DispatchPlan
     ) throws(MoEError) -> ExpertOutput {
+        let c = configuration
         try checkWidth(x)
-        guard plan.tokens == x.rows, plan.topK == configuration.topK,
-            plan.expertOffsets.count == configuration.experts + 1
-        else {
+        guard plan.tokens == x.rows, plan.topK == c.slots, plan.expertOffsets.count == c.choices + 1 else {
             throw .input(
                 name: "plan",
                 value: "\(plan.tokens) tokens, top \(plan.topK), \(plan.expertOffsets.count - 1) experts",
-                expectation: "\(x.rows) tokens, top \(configuration.topK), \(configuration.experts) experts")
+                expectation: "\(x.rows) tokens, top \(c.slots), \(c.choices) experts")
         }
         var workspace = MoEWorkspace()
-        let tokens = try prepare(x.span, &workspace)
+        let tokens = try prepareStage(x.span, &workspace)
         let memory = workspace.buffers!
         let shared = backend.weights.sharedDown != nil
-        let gated = backend.weights.router.columns > configuration.experts
         x.span.withUnsafeBytes { x in
             guard let base = x.baseAddress, tokens > 0 else { return }
             let activations = Activations(base: base, type: Element.elementType, tokens: tokens)
-            plan.expertOffsets.withUnsafeBufferPointer {
-                memory.offsets.update(from: $0.baseAddress!, count: $0.count)
-            }
-            plan.rowTokens.withUnsafeBufferPointer { memory.rowTokens.update(from: $0.baseAddress!, count: $0.count) }
+            copy(plan.expertOffsets, to: memory.offsets)
+            copy(plan.rowTokens, to: memory.rowTokens)
+            if let rowWeights = memory.rowWeights { copy(plan.rowWeights, to: rowWeights) }
             backend.tileExperts(backend.dispatchPlan(memory), memory)
-            // The shared expert reads the packed tokens, and its gate is a column of the router.
-            if shared { backend.computeLogits(activations, memory) }
+            // The shared expert and the latent projection read the packed tokens, and the shared gate is a column of the router.
+            if shared || c.latent != nil { backend.computeLogits(activations, memory) }
             backend.computeExperts(activations, memory)
         }
-        let width = configuration.hidden
+        let columns = backend.weights.router.columns
         return ExpertOutput(
             rows: try Tensor(
-                shape: [tokens * plan.topK, width],
-                Array(UnsafeBufferPointer(start: memory.rows, count: tokens * plan.topK * width))),
+                shape: [plan.rows, c.expertWidth],
+                Array(UnsafeBufferPointer(start: memory.rows, count: plan.rows * c.expertWidth))),
             shared: shared
                 ? try Tensor(
-                    shape: [tokens, width],
-                    Array(UnsafeBufferPointer(start: memory.sharedRows, count: tokens * width))) : nil,
-            sharedGateLogits: gated
-                ? (0..<tokens).map { memory.logits[$0 * (configuration.experts + 1) + configuration.experts] } : nil)
+                    shape: [tokens, c.hidden],
+                    Array(UnsafeBufferPointer(start: memory.sharedRows, count: tokens * c.hidden))) : nil,
+            sharedGateLogits: backend.weights.gateColumn.map { column in
+                (0..<tokens).map { memory.logits[$0 * columns + column] }
+            })
     }
 
     /// Combine: each token's expert rows weighted and summed in slot order, then the shared expert.
@@ -71,34 +71,30 @@ extension MoELayer {
     public func combine(
         _ output: ExpertOutput, _ routing: Routing, _ plan: DispatchPlan
     ) throws(MoEError) -> Tensor<Float> {
-        let width = configuration.hidden
-        guard routing.tokens == plan.tokens, routing.topK == plan.topK, routing.topK == configuration.topK,
-            output.rows.shape == [plan.tokens * plan.topK, width],
-            (output.shared?.shape ?? [plan.tokens, width]) == [plan.tokens, width],
-            (output.shared != nil) == (configuration.shared != .none)
+        let c = configuration
+        guard routing.tokens == plan.tokens, routing.topK == plan.topK, routing.topK == c.slots,
+            output.rows.shape == [plan.rows, c.expertWidth],
+            (output.shared?.shape ?? [plan.tokens, c.hidden]) == [plan.tokens, c.hidden],
+            (output.shared != nil) == (c.shared != .none),
+            (output.sharedGateLogits?.count ?? plan.tokens) == plan.tokens
         else {
             throw .input(
                 name: "expert output", value: "rows of shape \(output.rows.shape)",
-                expectation: "[\(plan.tokens * configuration.topK), \(width)], with the routing and plan it came from")
+                expectation: "[\(plan.rows), \(c.expertWidth)], with the routing and plan it came from")
         }
         var workspace = MoEWorkspace()
         try workspace.prepare(backend, tokens: plan.tokens, slots: plan.topK)
         let memory = workspace.buffers!
-        func copy<Element>(_ array: [Element], to target: UnsafeMutablePointer<Element>) {
-            array.withUnsafeBufferPointer {
-                if let base = $0.baseAddress { target.update(from: base, count: $0.count) }
-            }
-        }
         copy(output.rows.elements, to: memory.rows)
         copy(plan.slotRows, to: memory.slotRows)
-        copy(routing.weights, to: memory.weights)
+        copy(routing.appliedWeights, to: memory.applied ?? memory.weights)
         if let shared = output.shared { copy(shared.elements, to: memory.sharedRows) }
-        if let gates = output.sharedGateLogits {
+        if let gates = output.sharedGateLogits, let column = backend.weights.gateColumn {
             for (token, logit) in gates.enumerated() {
-                memory.logits[token * (configuration.experts + 1) + configuration.experts] = logit
+                memory.logits[token * backend.weights.router.columns + column] = logit
             }
         }
-        var y = try Tensor<Float>(shape: [plan.tokens, width], repeating: 0)
+        var y = try Tensor<Float>(shape: [plan.tokens, c.hidden], repeating: 0)
         if plan.tokens > 0 {
             y.mutableSpan.withUnsafeMutableBytes { y in
                 backend.combine(memory, into: CPUBackend.Output(base: y.baseAddress!, type: .float32))
@@ -106,11 +102,24 @@ extension MoELayer {
         }
         return y
     }
+
+    private func copy<Element>(_ array: [Element], to target: UnsafeMutablePointer<Element>) {
+        array.withUnsafeBufferPointer {
+            if let base = $0.baseAddress { target.update(from: base, count: $0.count) }
+        }
+    }
+
+    /// Room for a batch of which the router, and so its context, is not wanted.
+    private func prepareStage<X>(_ x: Span<X>, _ workspace: inout MoEWorkspace) throws(MoEError) -> Int {
+        let tokens = x.count / configuration.hidden
+        try workspace.prepare(backend, tokens: tokens, slots: configuration.slots)
+        return tokens
+    }
 }
 
 /// What the experts computed, before it is combined.
 public struct ExpertOutput: Sendable, Hashable {
-    /// One row for each (token, slot), grouped by expert as in the plan: [tokens · topK, hidden].
+    /// One row for each (token, slot) that is computed, grouped by expert as in the plan: [rows, hidden], or the latent width.
     public let rows: Tensor<Float>
     /// The shared expert's output, [tokens, hidden]; nil without one.
     public let shared: Tensor<Float>?
@@ -140,11 +149,11 @@ extension MoELayer {
     /// Choices → rows grouped by expert. With `everyExpert` the batch must have been prepared for it.
     package func runDispatch(workspace: inout MoEWorkspace, everyExpert: Bool = false) throws(MoEError) {
         let memory = try memory(workspace)
-        guard (memory.slots == configuration.experts) == everyExpert || configuration.topK == configuration.experts
-        else {
+        let slots = everyExpert ? configuration.choices : configuration.slots
+        guard memory.slots == slots else {
             throw .input(
                 name: "workspace", value: "prepared for \(memory.slots) experts a token",
-                expectation: "\(everyExpert ? configuration.experts : configuration.topK); runLogits prepares it")
+                expectation: "\(slots); runLogits prepares it")
         }
         if everyExpert { backend.dispatchToEveryExpert(memory) } else { backend.dispatch(memory) }
         workspace.hasRouting = true

@@ -42,17 +42,23 @@ public final class MoELayer: Sendable {
         backend = try CPUBackend(configuration, source: source, pool: threads, instructionSet: set)
     }
 
+    init(_ backend: CPUBackend) { self.backend = backend }
+
     /// The layer's output for a batch, with the routing that led to it.
     ///
-    /// - Parameter x: Activations of shape [tokens, hidden], or any shape that ends in hidden.
+    /// - Parameters:
+    ///   - x: Activations of shape [tokens, hidden], [batch, sequence, hidden], or any shape that ends in hidden.
+    ///   - context: What the layer needs to know of the tokens beside their activations; most layers need nothing.
     /// - Returns: y of x's shape and element type, and the routing.
-    /// - Throws: ``MoEError/input(name:value:expectation:)`` when the last dimension is not `hidden`;
-    ///   ``MoEError/outOfMemory(bytes:purpose:)``.
-    public func forward<Element>(_ x: Tensor<Element>) throws(MoEError) -> MoEOutput<Element> {
+    /// - Throws: ``MoEError/input(name:value:expectation:)`` when the last dimension is not `hidden`, or the context does not
+    ///   fit; ``MoEError/outOfMemory(bytes:purpose:)``.
+    public func forward<Element>(
+        _ x: Tensor<Element>, context: TokenContext = TokenContext()
+    ) throws(MoEError) -> MoEOutput<Element> {
         try checkWidth(x)
         var workspace = MoEWorkspace()
         var y = try Tensor<Element>(shape: x.shape, repeating: Element(0))
-        try forward(x.span, into: &y.mutableSpan, workspace: &workspace)
+        try forward(x.span, into: &y.mutableSpan, workspace: &workspace, context: sequenced(context, x))
         return MoEOutput(y: y, routing: workspace.routing ?? emptyRouting)
     }
 
@@ -63,11 +69,13 @@ public final class MoELayer: Sendable {
     ///   - x: [tokens, hidden], row-major; tokens follow from its length.
     ///   - y: [tokens, hidden], overwritten. Its element type may differ from x's.
     ///   - workspace: Scratch memory; one a concurrent call.
+    ///   - context: As for ``forward(_:context:)``; without a sequence length the batch is one sequence.
     /// - Throws: ``MoEError/input(name:value:expectation:)`` when a length does not fit; y is then untouched.
     public func forward<X: ActivationElement, Y: ActivationElement>(
-        _ x: Span<X>, into y: inout MutableSpan<Y>, workspace: inout MoEWorkspace
+        _ x: Span<X>, into y: inout MutableSpan<Y>, workspace: inout MoEWorkspace,
+        context: TokenContext = TokenContext()
     ) throws(MoEError) {
-        let tokens = try prepare(x, &workspace)
+        let tokens = try prepare(x, &workspace, context)
         try check(count: y.count, "y", tokens: tokens)
         let memory = workspace.buffers!
         x.withUnsafeBytes { x in
@@ -81,9 +89,29 @@ public final class MoELayer: Sendable {
         workspace.hasRouting = true
     }
 
+    /// The same layer with another selection bias, for balancing without a loss: its weights are shared, not copied.
+    ///
+    /// - Parameter bias: [experts].
+    /// - Throws: ``MoEError/input(name:value:expectation:)`` when the router has no selection bias, or the length or a value is
+    ///   not as it should be.
+    public func withSelectionBias(_ bias: [Float]) throws(MoEError) -> MoELayer {
+        guard configuration.router.hasSelectionBias else {
+            throw .input(name: "selection bias", value: "given", expectation: "a router that has one")
+        }
+        guard bias.count == configuration.choices, bias.allSatisfy(\.isFinite) else {
+            throw .input(
+                name: "selection bias", value: "\(bias.count) values",
+                expectation: "\(configuration.choices) finite ones")
+        }
+        return MoELayer(CPUBackend(backend, selectionBias: bias))
+    }
+
+    /// [experts], added to the scores for choosing; nil where the router has none.
+    public var selectionBias: [Float]? { backend.selectionBias }
+
     private var emptyRouting: Routing {
         Routing(
-            unchecked: 0, experts: configuration.experts, topK: configuration.topK, logits: [], expertIndices: [],
+            unchecked: 0, experts: configuration.choices, topK: configuration.slots, logits: [], expertIndices: [],
             weights: [], appliedWeights: [])
     }
 
@@ -96,6 +124,15 @@ public final class MoELayer: Sendable {
         }
     }
 
+    /// A context whose sequence length comes from x's shape where it gives none.
+    func sequenced<Element>(_ context: TokenContext, _ x: Tensor<Element>) -> TokenContext {
+        var context = context
+        if context.sequenceLength == nil, x.shape.count >= 3, x.rows > 0 {
+            context.sequenceLength = x.shape[x.shape.count - 2]
+        }
+        return context
+    }
+
     private func check(count: Int, _ name: String, tokens: Int) throws(MoEError) {
         guard count == tokens * configuration.hidden else {
             throw .input(
@@ -104,17 +141,21 @@ public final class MoELayer: Sendable {
         }
     }
 
-    /// Tokens in x, with room made for them.
+    /// Tokens in x, with room made for them and the context taken over.
     func prepare<X>(
-        _ x: Span<X>, _ workspace: inout MoEWorkspace, everyExpert: Bool = false
+        _ x: Span<X>, _ workspace: inout MoEWorkspace, _ context: TokenContext = TokenContext(),
+        everyExpert: Bool = false
     ) throws(MoEError) -> Int {
         guard x.count % configuration.hidden == 0 else {
             throw .input(
                 name: "x", value: "\(x.count) values", expectation: "a multiple of hidden, \(configuration.hidden)")
         }
         let tokens = x.count / configuration.hidden
+        try context.check(for: configuration, tokens: tokens)
         try workspace.prepare(
-            backend, tokens: tokens, slots: everyExpert ? configuration.experts : configuration.topK)
+            backend, tokens: tokens, slots: everyExpert ? configuration.choices : configuration.slots,
+            routerInput: !context.routerInput.isEmpty)
+        workspace.take(context, tokens: tokens, sequenceLength: context.sequenceLength ?? tokens)
         return tokens
     }
 }

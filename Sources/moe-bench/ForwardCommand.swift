@@ -8,7 +8,8 @@ enum ForwardCommand: Command {
     static let examples: [(line: String, meaning: String)] = [
         (
             "moe-bench forward --model DIR --layer 3 --input x.safetensors --output y.safetensors",
-            "reads tensor x, [tokens, hidden] or [batch, sequence, hidden] in F32, BF16 or F16"
+            "reads tensor x, [tokens, hidden] or [batch, sequence, hidden] in F32, BF16 or F16, and, where there are any, "
+                + "attention_mask, input_ids and router_input"
         ),
         (
             "moe-bench forward --model DIR --layer 0 --input x.safetensors --output y.safetensors --dtype bf16 --threads 2",
@@ -18,10 +19,11 @@ enum ForwardCommand: Command {
     static let options = [
         Option("model", "DIR", help: "folder with config.json and one or more safetensors files"),
         Option("layer", "N", help: "which of the model's layers"),
-        Option("input", "FILE", help: "safetensors file with x"),
+        Option("input", "FILE", help: "safetensors file with x; attention_mask, input_ids, router_input"),
         Option(
             "output", "FILE",
-            help: "gets y (of x's shape; BF16 for BF16, else F32), router_logits, topk_indices, topk_weights"),
+            help: "gets y (of x's shape; BF16 for BF16, else F32), router_logits, topk_indices, topk_weights, combine, "
+                + "expert_load, kept, aux_loss, z_loss and what else the family has"),
         Option("dtype", "TYPE", help: "how weights are kept: fp32, bf16 or fp16; without it, as stored"),
         CommonOptions.threads, CommonOptions.instructionSet,
     ]

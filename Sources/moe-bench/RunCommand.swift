@@ -29,7 +29,9 @@ enum RunCommand: Command {
         Option("top-k", "K", aliases: ["topk"], help: "experts for each token [2]"),
         Option("dtype", "TYPE", help: "how weights are stored: fp32, bf16 or fp16 [fp32]"),
         Option("expert", "KIND", help: "gated (gate, up, down) or plain (up, down) [gated]"),
-        Option("activation", "NAME", help: "silu, gelu, gelu_tanh or relu [silu]"),
+        Option("activation", "NAME", help: "silu, gelu, gelu_tanh, quick_gelu, relu or relu2 [silu]"),
+        Option("router", "KIND", help: "softmax, or grouped: sigmoid, bias, the better half of the groups [softmax]"),
+        Option("groups", "G", help: "groups of a grouped router [8]"),
         Option("device", "NAME", help: "cpu [cpu]"),
         Option("seconds", "S", help: "seconds of timed calls [6]"),
         CommonOptions.threads, CommonOptions.instructionSet, CommonOptions.seed, CommonOptions.json,
@@ -48,6 +50,8 @@ enum RunCommand: Command {
         workload.weightType = try arguments.choice("dtype", ElementType.self) ?? .float32
         workload.expert = try arguments.choice("expert", Workload.Expert.self) ?? .gated
         workload.activation = try arguments.choice("activation", Activation.self) ?? .silu
+        workload.router = try arguments.choice("router", Workload.Router.self) ?? .softmax
+        workload.groups = try arguments.number("groups", in: size) ?? 8
         workload.seed = try CommonOptions.seed(arguments)
         let seconds: Int = try arguments.number("seconds", in: 1...3600) ?? 6
         return try SuiteRunner(

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "VectorInstructions.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -27,6 +27,7 @@ package struct CheckpointForward: Sendable {
         /// Of the input, and of `y`.
         package let shape: [Int]
         package let tokensPerExpert: [Int]
+        package let droppedChoices: Int
         package let weightBytes: Int
         package let loadSeconds: Double
         /// Of the one forward, workspace growth included.
@@ -38,13 +39,7 @@ package struct CheckpointForward: Sendable {
     /// - Throws: what loading, reading or writing throws; then there is no output file, or the one that was there before.
     package func run() throws(MoEError) -> Summary {
         // The cheap failures first: a wrong input file should not cost the loading of a model.
-        let file = try SafetensorsFile(at: input)
-        let x = try file.tensor("x")
-        guard x.shape.count == 2 || x.shape.count == 3 else {
-            throw .checkpoint(
-                file: input, tensor: "x",
-                problem: "has shape \(x.shape); expected [tokens, hidden] or [batch, sequence, hidden]")
-        }
+        let x = try ForwardInput(at: input)
         try ResultsFile.checkWritable(output)
         let pool = try ThreadPool(threads: threads)
         let start = cp_nanoseconds()
@@ -64,32 +59,27 @@ package struct CheckpointForward: Sendable {
         var writer = SafetensorsWriter()
         let seconds: Double
         let routing: Routing
-        // bf16 comes back as bf16; fp16 has no activation type, so it is computed and answered in fp32.
-        if x.type == .bf16 {
-            (seconds, routing) = try forward(layer, try file.activations("x", as: BFloat16.self), &writer)
+        if x.isBFloat16 {
+            (seconds, routing) = try forward(layer, try x.x(as: BFloat16.self), x.context, &writer)
         } else {
-            (seconds, routing) = try forward(layer, try file.activations("x", as: Float.self), &writer)
+            (seconds, routing) = try forward(layer, try x.x(as: Float.self), x.context, &writer)
         }
-        try writer.add("router_logits", shape: [routing.tokens, routing.experts], routing.logits)
-        try writer.add(
-            "topk_indices", shape: [routing.tokens, routing.topK], routing.expertIndices.map { Int64($0) })
-        try writer.add("topk_weights", shape: [routing.tokens, routing.topK], routing.weights)
+        try ForwardOutput.add(routing, of: layer, x.context, to: &writer)
         try writer.write(to: output)
 
-        var tokensPerExpert = [Int](repeating: 0, count: routing.experts)
-        for expert in routing.expertIndices { tokensPerExpert[Int(expert)] += 1 }
         return Summary(
             modelType: checkpoint.modelType, configuration: configuration, instructionSet: layer.instructionSet,
-            threads: pool.threads, shape: x.shape, tokensPerExpert: tokensPerExpert,
+            threads: pool.threads, shape: x.shape, tokensPerExpert: routing.tokensPerExpert,
+            droppedChoices: routing.droppedChoices,
             weightBytes: layer.weightByteCount, loadSeconds: Double(loaded - start) * 1e-9, runSeconds: seconds,
             peakLoadBytes: peakLoadBytes, peakBytes: cp_resident_peak())
     }
 
     private func forward<Element: ActivationElement>(
-        _ layer: MoELayer, _ x: Tensor<Element>, _ writer: inout SafetensorsWriter
+        _ layer: MoELayer, _ x: Tensor<Element>, _ context: TokenContext, _ writer: inout SafetensorsWriter
     ) throws(MoEError) -> (Double, Routing) {
         let start = cp_nanoseconds()
-        let output = try layer.forward(x)
+        let output = try layer.forward(x, context: context)
         let seconds = Double(cp_nanoseconds() - start) * 1e-9
         try writer.add("y", output.y)
         return (seconds, output.routing)
@@ -99,7 +89,7 @@ package struct CheckpointForward: Sendable {
 extension CheckpointForward.Summary {
     /// A few lines for a person.
     package var text: [String] {
-        let tokens = tokensPerExpert.reduce(0, +) / configuration.topK
+        let tokens = shape.dropLast().reduce(1, *)
         let c = configuration
         return [
             "\(modelType)  T \(tokens)  H \(c.hidden)  F \(c.expertHidden)  E \(c.experts)  k \(c.topK), "
@@ -108,7 +98,7 @@ extension CheckpointForward.Summary {
                 + "\(Format.bytes(peakLoadBytes))",
             "run     \(Format.time(runSeconds)) (one call, the first), "
                 + "\(Format.count(Double(tokens) / runSeconds)) tokens/s, peak memory \(Format.bytes(peakBytes))",
-            "experts \(load)",
+            "experts \(load)" + (droppedChoices > 0 ? "; \(droppedChoices) choices dropped" : ""),
         ]
     }
 

@@ -22,20 +22,16 @@ package struct LayerCheck: OutputCheck {
         }
     }
 
-    /// Whether fp32 rounding alone could choose other experts: the gap at k/k+1 is within twice a logit's error.
-    package func isAmbiguous(_ token: LayerOracle.Token) -> Bool {
-        let k = oracle.configuration.topK
-        guard k < oracle.configuration.experts else { return false }
-        let order = token.logits.sorted(by: >)
-        return order[k - 1] - order[k] <= 2 * logitError(token)
-    }
+    /// Whether fp32 rounding alone could choose other experts. Two keys may move towards each other; a key is a logit, a score,
+    /// whose slope is at most one, or the sum of two.
+    package func isAmbiguous(_ token: LayerOracle.Token) -> Bool { token.margin <= 4 * logitError(token) }
 
     private func logitError(_ token: LayerOracle.Token) -> Double {
         tolerance.logit(hidden: oracle.configuration.hidden) * (token.logitScales.max() ?? 0)
     }
 
     private func verify(logits: [Float], _ tokens: [LayerOracle.Token]) throws(WrongResult) {
-        let E = oracle.configuration.experts
+        let E = oracle.configuration.choices
         try verifyAllFinite(logits, count: oracle.tokensPerBatch * E, "logits")
         let relative = tolerance.logit(hidden: oracle.configuration.hidden)
         for token in tokens {
@@ -49,7 +45,7 @@ package struct LayerCheck: OutputCheck {
     }
 
     private func verify(_ routing: Routing, _ tokens: [LayerOracle.Token]) throws(WrongResult) {
-        let k = oracle.configuration.topK, E = oracle.configuration.experts
+        let k = oracle.configuration.slots, E = oracle.configuration.choices
         guard routing.tokens == oracle.tokensPerBatch, routing.topK == k, routing.experts == E,
             routing.expertIndices.count == routing.tokens * k, routing.weights.count == routing.tokens * k
         else { throw WrongResult("routing of another shape: \(routing.tokens) tokens to \(routing.topK)") }
@@ -79,7 +75,9 @@ package struct LayerCheck: OutputCheck {
         try verifyAllFinite(y, count: oracle.tokensPerBatch * H, "output")
         for token in tokens {
             let allowed = tolerance.output(
-                hidden: H, expertHidden: max(configuration.expertHidden, configuration.shared.width ?? 0),
+                hidden: H,
+                expertHidden: max(
+                    configuration.expertHidden, configuration.shared.width ?? 0, configuration.latent ?? 0),
                 matrices: configuration.expert.projections.count, experts: configuration.experts,
                 topK: configuration.topK, logitScale: token.logitScales.max() ?? 0)
             let norm = token.y.reduce(0) { $0 + $1 * $1 }.squareRoot()

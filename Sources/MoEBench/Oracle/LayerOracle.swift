@@ -17,6 +17,8 @@ package struct LayerOracle: Sendable {
         package let experts: [Int]
         /// [topK]
         package let weights: [Double]
+        /// The least difference of choice keys that would have chosen otherwise.
+        package let margin: Double
     }
 
     package let configuration: MoEConfiguration
@@ -59,7 +61,7 @@ package struct LayerOracle: Sendable {
         _ configuration: MoEConfiguration, _ source: any WeightSource, _ x: [Float], _ tokens: [Int], _ router: [Float]
     ) throws(MoEError) -> [Token] {
         if tokens.isEmpty { return [] }
-        let E = configuration.experts, H = configuration.hidden, k = configuration.topK
+        let E = configuration.choices, H = configuration.hidden, k = configuration.slots
         let rows = tokens.map { Array(x[$0 * H..<($0 + 1) * H]) }
         let output = try ReferenceBackend(configuration, source: source).forward(rows.flatMap { $0 })
         return tokens.indices.map { i in
@@ -68,7 +70,7 @@ package struct LayerOracle: Sendable {
                 logits: Array(output.logits[i * E..<(i + 1) * E]),
                 logitScales: (0..<E).map { scale(rows[i], router[$0 * H..<($0 + 1) * H]) },
                 experts: Array(output.expertIndices[i * k..<(i + 1) * k]),
-                weights: Array(output.weights[i * k..<(i + 1) * k]))
+                weights: Array(output.weights[i * k..<(i + 1) * k]), margin: output.margins[i])
         }
     }
 

@@ -17,9 +17,11 @@ package enum LayerConformance {
                 case .dense(let width): ", shared \(width)"
                 case .sigmoidGated(let width): ", gated shared \(width)"
                 }
-            return "layer \(instructionSet.rawValue): T \(tokens) H \(c.hidden) F \(c.expertHidden) E \(c.experts) "
-                + "k \(c.topK) \((c.weightType ?? .float32).rawValue) \(c.expert.isGated ? "gated" : "plain") "
+            let identity = c.identityExperts > 0 ? "+\(c.identityExperts)" : ""
+            return "layer \(instructionSet.rawValue): T \(tokens) H \(c.hidden) F \(c.expertHidden) "
+                + "E \(c.experts)\(identity) k \(c.topK) \((c.weightType ?? .float32).rawValue) \(c.expert.isGated ? "gated" : "plain") "
                 + "\(c.expert.activation.rawValue)\(c.expert.hasBiases ? " biases" : "")\(shared)"
+                + ", \(c.router.score) \(c.router.selection)"
         }
     }
 
@@ -61,7 +63,48 @@ package enum LayerConformance {
                 }
             }
         }
+        for set in sets {
+            for (index, configuration) in try models().enumerated() {
+                cases.append(Case(configuration: configuration, tokens: 30, instructionSet: set, seed: UInt64(index)))
+            }
+        }
         return cases
+    }
+
+    /// Small layers that route and compute as published families do.
+    private static func models() throws(MoEError) -> [MoEConfiguration] {
+        func model(
+            experts: Int = 16, topK: Int = 4, _ router: RouterConfiguration, expert: ExpertKind = .gated(.silu),
+            shared: SharedExpert = .none, weightSide: WeightSide = .output, identityExperts: Int = 0, latent: Int? = nil
+        ) throws(MoEError) -> MoEConfiguration {
+            try MoEConfiguration(
+                experts: experts, topK: topK, hidden: 72, expertHidden: 40, router: router, expert: expert,
+                shared: shared,
+                weightSide: weightSide, identityExperts: identityExperts, latent: latent)
+        }
+        let grouped = RouterConfiguration(
+            score: .sigmoid, hasSelectionBias: true, selection: .grouped(groups: 4, keep: 2, by: .topTwoSum),
+            normalisation: .sum(epsilon: 1e-20), scale: 2.5)
+        return [
+            try model(grouped, shared: .dense(width: 20)),
+            try model(
+                .init(selection: .grouped(groups: 8, keep: 3, by: .max), normalisation: .none, scale: 16),
+                shared: .dense(width: 20)),
+            try model(
+                .init(hasBias: true, score: .logits, weightTransform: .softmaxOverSelected, normalisation: .none),
+                expert: .gatedClamped(.init(limit: 2, alpha: 1.702, upOffset: 1), biases: true)),
+            try model(
+                topK: 1, .init(score: .logits, weightTransform: .sigmoid, normalisation: .none),
+                shared: .dense(width: 40), weightSide: .input),
+            try model(.init(hasSelectionBias: true, normalisation: .clampedSum(minimum: 1e-12))),
+            try model(.init(normalisation: .norm(p: 2))),
+            try model(
+                .init(score: .sqrtSoftplus, hasSelectionBias: true, normalisation: .sum(epsilon: 1e-20), scale: 1.5),
+                expert: .gatedClamped(.init(limit: 1)), shared: .dense(width: 24)),
+            try model(.init(hasSelectionBias: true, normalisation: .none, scale: 6), identityExperts: 5),
+            try model(grouped, expert: .plain(.reluSquared), shared: .dense(width: 24), latent: 20),
+            try model(.init(selection: .hierarchical(groups: 4, keep: 2), normalisation: .none)),
+        ]
     }
 
     /// Runs one case; nil when it passes, else what was wrong.

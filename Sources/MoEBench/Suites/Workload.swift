@@ -9,6 +9,15 @@ package struct Workload: Sendable, Hashable, Codable {
         case gated, plain
     }
 
+    /// How tokens find their experts.
+    package enum Router: String, Sendable, Hashable, Codable, CaseIterable {
+        /// Softmax over all experts, the k best (Mixtral).
+        case softmax
+        /// Sigmoid scores and a correction bias; the k best of the better half of ``groups``, ranked by their two best
+        /// (DeepSeek-V3).
+        case grouped
+    }
+
     package var name: String
     package var tokens: Int
     package var hidden: Int
@@ -17,6 +26,9 @@ package struct Workload: Sendable, Hashable, Codable {
     package var topK: Int
     package var expert = Expert.gated
     package var activation = Activation.silu
+    package var router = Router.softmax
+    /// Groups of a grouped router.
+    package var groups = 8
     package var weightType = ElementType.float32
     package var seed: UInt64 = 1
 
@@ -52,8 +64,19 @@ package struct Workload: Sendable, Hashable, Codable {
             throw .configuration(field: "tokens", value: "\(tokens)", expectation: "1 or more")
         }
         return try MoEConfiguration(
-            experts: experts, topK: topK, hidden: hidden, expertHidden: expertHidden, expert: kind,
-            weightType: weightType)
+            experts: experts, topK: topK, hidden: hidden, expertHidden: expertHidden, router: routerConfiguration,
+            expert: kind, weightType: weightType)
+    }
+
+    private var routerConfiguration: RouterConfiguration {
+        switch router {
+        case .softmax: RouterConfiguration()
+        case .grouped:
+            RouterConfiguration(
+                score: .sigmoid, hasSelectionBias: true,
+                selection: .grouped(groups: groups, keep: max(groups / 2, 1), by: .topTwoSum),
+                normalisation: .sum(epsilon: 1e-20), scale: 2.5)
+        }
     }
 
     /// The dense FFN with as many active weights: one expert of width k·F.

@@ -123,7 +123,9 @@ package struct WorkloadRunner: Sendable {
             try isoActive(
                 workload, subject: subject(DenseIsoActive.name), inputs: inputs, workingSet: experts.workingSet))
 
-        if experts.flops <= limits.scalarFLOPs, 4 * Self.expertWeights(configuration) <= limits.scalarBytes {
+        if workload.router != .softmax {
+            notRun.append(.init(name: ScalarBaseline.name, reason: "it routes by softmax"))
+        } else if experts.flops <= limits.scalarFLOPs, 4 * Self.expertWeights(configuration) <= limits.scalarBytes {
             let scalar = try ScalarBaseline(
                 configuration, source: source,
                 subject: subject(ScalarBaseline.name, threads: 1, instructionSet: "plain Swift"),

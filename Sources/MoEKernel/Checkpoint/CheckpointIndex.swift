@@ -8,21 +8,29 @@ struct CheckpointIndex: Sendable {
     let shardOfTensor: [String: Int]
     /// File names, relative to the folder.
     let shards: [String]
+    /// Of each shard, what the index puts there.
+    private let tensorsOfShard: [[String]]
     private let folder: String
 
     /// - Throws: ``MoEError/checkpoint(file:tensor:problem:)`` where the index is malformed or names a file outside the
     ///   folder.
     init(at path: String, folder: String) throws(MoEError) {
-        var reader = JSONReader(
-            try InputFile(path).contents(limit: Self.maximumByteCount), file: path, subject: "index")
+        try self.init(try InputFile(path).contents(limit: Self.maximumByteCount), path: path, folder: folder)
+    }
+
+    /// - Parameters:
+    ///   - bytes: what the file at `path` holds.
+    init(_ bytes: [UInt8], path: String, folder: String) throws(MoEError) {
+        var reader = JSONReader(bytes, file: path, subject: "index")
         var map: [String: Int]?
         var shards: [String] = []
+        var tensorsOfShard: [[String]] = []
         var others: Set<String> = []
         try reader.beginObject()
         while let key = try reader.nextKey() {
             if key == "weight_map" {
                 guard map == nil else { throw reader.duplicate(key) }
-                map = try Self.readMap(&reader, shards: &shards, file: path)
+                map = try Self.readMap(&reader, &shards, &tensorsOfShard, file: path)
             } else {
                 guard others.insert(key).inserted else { throw reader.duplicate(key) }
                 try reader.skipValue()
@@ -36,10 +44,11 @@ struct CheckpointIndex: Sendable {
             )
         }
         (self.path, self.folder, self.shards, shardOfTensor) = (path, folder, shards, map)
+        self.tensorsOfShard = tensorsOfShard
     }
 
     private static func readMap(
-        _ reader: inout JSONReader, shards: inout [String], file: String
+        _ reader: inout JSONReader, _ shards: inout [String], _ tensorsOfShard: inout [[String]], file: String
     ) throws(MoEError) -> [String: Int] {
         var map: [String: Int] = [:]
         var positions: [String: Int] = [:]
@@ -60,7 +69,9 @@ struct CheckpointIndex: Sendable {
                 position = shards.count
                 positions[shard] = position
                 shards.append(shard)
+                tensorsOfShard.append([])
             }
+            tensorsOfShard[position].append(tensor)
             guard map.updateValue(position, forKey: tensor) == nil else { throw reader.duplicate(tensor) }
         }
         return map
@@ -97,7 +108,7 @@ struct CheckpointIndex: Sendable {
                     problem: "is here, but the index puts it in \(quoted(shards[other]))")
             }
         }
-        for (tensor, home) in shardOfTensor where home == shard && file[tensor] == nil {
+        for tensor in tensorsOfShard[shard] where file[tensor] == nil {
             throw .checkpoint(
                 file: file.path, tensor: clipped(tensor), problem: "is missing; \(path) says it is here")
         }

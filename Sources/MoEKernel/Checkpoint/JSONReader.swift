@@ -178,7 +178,7 @@ struct JSONReader {
             switch current {
             case UInt8(ascii: "\""):
                 defer { offset += 1 }
-                return String(decoding: bytes[start..<offset], as: UTF8.self)
+                return text(start..<offset)
             case UInt8(ascii: "\\"):
                 return try readStringWithEscapes(from: start)
             case 0x20...0x7f:
@@ -209,6 +209,11 @@ struct JSONReader {
     }
 
     // MARK: Characters
+
+    /// What stands at a range of bytes that has been checked.
+    private func text(_ range: Range<Int>) -> String {
+        bytes.withUnsafeBufferPointer { String(decoding: UnsafeBufferPointer(rebasing: $0[range]), as: UTF8.self) }
+    }
 
     /// The byte at the position. Zero at the end: no token has one.
     @inline(__always)

@@ -100,7 +100,7 @@ public final class SafetensorsFile: Sendable {
         return try Tensor(shape: tensor.shape.isEmpty ? [1] : tensor.shape, elements)
     }
 
-    /// A tensor of whole numbers (I64 or I32), in row-major order.
+    /// A tensor of whole numbers (I64, I32, U8 or BOOL), in row-major order.
     ///
     /// - Throws: ``MoEError/checkpoint(file:tensor:problem:)`` where the file has no such tensor or it is of another
     ///   type.
@@ -109,9 +109,11 @@ public final class SafetensorsFile: Sendable {
         switch tensor.type {
         case .i64: return try numbers(tensor, Int64.self) { Int($0) }
         case .i32: return try numbers(tensor, Int32.self) { Int($0) }
+        case .u8, .bool: return try numbers(tensor, UInt8.self) { Int($0) }
         default:
             throw .checkpoint(
-                file: path, tensor: clipped(name), problem: "is of type \(tensor.type.rawValue); expected I64 or I32")
+                file: path, tensor: clipped(name),
+                problem: "is of type \(tensor.type.rawValue); expected I64, I32, U8 or BOOL")
         }
     }
 

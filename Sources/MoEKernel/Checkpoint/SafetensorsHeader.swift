@@ -112,6 +112,7 @@ struct SafetensorsHeader: Sendable {
     ) throws(MoEError) -> [Int] {
         guard try reader.peek() == .array else { throw fault("\(what): expected an array of whole numbers") }
         var counts: [Int] = []
+        counts.reserveCapacity(4)
         try reader.beginArray()
         while try reader.nextElement() {
             guard counts.count < limit else { throw fault("\(what): expected at most \(limit) of them") }

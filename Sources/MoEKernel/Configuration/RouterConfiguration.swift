@@ -130,6 +130,11 @@ extension RouterConfiguration {
     /// Whether experts of a token are chosen by looking at all tokens.
     var isExpertChoice: Bool { selection == .expertChoice }
 
+    /// Whether it looks tokens' ids up.
+    var usesTokenIDs: Bool {
+        if case .table = selection { true } else { false }
+    }
+
     /// - Parameter choices: E, identity experts included.
     func validate(choices: Int, topK: Int) throws(MoEError) {
         func positive(_ value: Int, _ field: String) throws(MoEError) {

@@ -25,3 +25,40 @@ public struct TokenContext: Sendable {
         self.capacity = capacity
     }
 }
+
+extension TokenContext {
+    /// Whether it fits a layer and a batch.
+    func check(for configuration: MoEConfiguration, tokens: Int) throws(MoEError) {
+        if let sequenceLength, tokens > 0 {
+            guard sequenceLength >= 1, tokens.isMultiple(of: sequenceLength) else {
+                throw .input(
+                    name: "sequenceLength", value: "\(sequenceLength)", expectation: "a divisor of \(tokens) tokens")
+            }
+        }
+        if case .table(let vocabulary) = configuration.router.selection {
+            guard tokenIDs.count == tokens else {
+                throw .input(
+                    name: "tokenIDs", value: "\(tokenIDs.count) values",
+                    expectation: "\(tokens), one a token: this layer chooses experts by token id")
+            }
+            if let odd = tokenIDs.first(where: { $0 < 0 || $0 >= vocabulary }) {
+                throw .input(name: "tokenIDs", value: "an id of \(odd)", expectation: "0..<\(vocabulary)")
+            }
+        }
+        for (name, count, expected) in [
+            ("tokenIDs", tokenIDs.count, tokens), ("attentionMask", attentionMask.count, tokens),
+            ("routerInput", routerInput.count, tokens * configuration.hidden),
+        ] where count != 0 && count != expected {
+            throw .input(name: name, value: "\(count) values", expectation: "\(expected), or none")
+        }
+        if let capacity {
+            guard (0...Int(Int32.max)).contains(capacity) else {
+                throw .input(name: "capacity", value: "\(capacity)", expectation: "0 or more choices")
+            }
+            guard configuration.capacity != .unlimited else {
+                throw .input(
+                    name: "capacity", value: "\(capacity)", expectation: "none: this layer's capacity is unlimited")
+            }
+        }
+    }
+}

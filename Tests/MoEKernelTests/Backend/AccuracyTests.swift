@@ -65,7 +65,8 @@ private struct FunctionWeights: WeightSource {
             let layer = try MoELayer(
                 configuration, weights: MoEWeights(source), pool: ThreadPool(threads: 1), instructionSet: set)
             let y = try layer.forward(x).y.elements
-            for (value, found) in zip(values, y) {
+            // The square of the largest values is not an fp32 number.
+            for (value, found) in zip(values, y) where activation != .reluSquared || abs(value) < 1e18 {
                 let expected = activation.reference(Double(value))
                 // Eight units of the result, and three units of the argument of exp, whose absolute error is the result's relative
                 // one. Beyond 100 exp has long reached its end.
@@ -79,7 +80,7 @@ private struct FunctionWeights: WeightSource {
                     case .relu, .reluSquared: 0.0
                     }
                 let relative = (8 + 3 * min(argument, 100)) * 0x1p-23
-                let allowed = relative * abs(expected) + Double(abs(value)) * 0x1p-120
+                let allowed = relative * abs(expected) + Double(abs(value)) * 0x1p-120 + 0x1p-149
                 #expect(
                     abs(Double(found) - expected) <= allowed,
                     "\(set) \(activation)(\(value)) = \(found), not \(expected)")

@@ -50,20 +50,41 @@ import Testing
         /// In a process of its own: not one block is asked of the heap over many calls, counted by calls to malloc.
         @Test func allocatesNothingAfterTheFirstCall() async {
             await #expect(processExitsWith: .success) {
-                let layer = try MoELayer(
-                    MoEConfiguration(experts: 8, topK: 2, hidden: 80, expertHidden: 56), weights: .random(seed: 4),
-                    pool: ThreadPool(threads: 2))
                 let x = try Tensor<Float>(shape: [64, 80], repeating: 0.5)
-                var y = try Tensor<Float>(shape: [64, 80], repeating: 0)
-                var workspace = MoEWorkspace()
-                for _ in 0..<3 { try layer.forward(x.span, into: &y.mutableSpan, workspace: &workspace) }
-                // The process may allocate for its own ends now and then, but not in every one of five stretches.
-                for _ in 0..<5 {
-                    let before = allocation_count()
-                    for _ in 0..<100 { try layer.forward(x.span, into: &y.mutableSpan, workspace: &workspace) }
-                    if allocation_count() == before && before > 0 { exit(0) }
+                let pool = try ThreadPool(threads: 2)
+                let grouped = RouterConfiguration(
+                    score: .sigmoid, hasSelectionBias: true, selection: .grouped(groups: 4, keep: 2, by: .topTwoSum))
+                let layers = try [
+                    MoEConfiguration(experts: 8, topK: 2, hidden: 80, expertHidden: 56),
+                    MoEConfiguration(
+                        experts: 8, topK: 2, hidden: 80, expertHidden: 56, router: grouped,
+                        capacity: .limited(.init(limit: .factor(1), order: .weight)), latent: 24),
+                    MoEConfiguration(
+                        experts: 8, topK: 2, hidden: 80, expertHidden: 56,
+                        router: .init(selection: .expertChoice, normalisation: .none), shared: .dense(width: 16)),
+                    MoEConfiguration(
+                        experts: 8, topK: 2, hidden: 80, expertHidden: 56,
+                        router: .init(selection: .hierarchical(groups: 2, keep: 1)),
+                        capacity: .limited(.init(limit: .fixed(5), scope: .sequence, order: .tokenPriority)),
+                        identityExperts: 4),
+                ].map { try MoELayer($0, weights: .random(seed: 4), pool: pool) }
+                let context = TokenContext(sequenceLength: 16, attentionMask: Array(repeating: true, count: 64))
+                layers: for layer in layers {
+                    var y = try Tensor<Float>(shape: [64, 80], repeating: 0)
+                    var workspace = MoEWorkspace()
+                    func call() throws {
+                        try layer.forward(x.span, into: &y.mutableSpan, workspace: &workspace, context: context)
+                    }
+                    for _ in 0..<3 { try call() }
+                    // The process may allocate for its own ends now and then, but not in every one of five stretches.
+                    for _ in 0..<5 {
+                        let before = allocation_count()
+                        for _ in 0..<100 { try call() }
+                        if allocation_count() == before && before > 0 { continue layers }
+                    }
+                    exit(1)
                 }
-                exit(1)
+                exit(0)
             }
         }
     #endif
@@ -119,20 +140,81 @@ import Testing
         #expect(try layer.forward(flat).y.elements == output.y.elements)
     }
 
-    /// The stages one by one are the forward.
-    @Test(arguments: [SharedExpert.none, .dense(width: 20), .sigmoidGated(width: 24)])
-    func stagesAlone(shared: SharedExpert) throws {
+    /// The stages one by one are the forward, and so is the server's form.
+    @Test(arguments: LayerAgainstReferenceTests.space + LayerAgainstReferenceTests.cases)
+    func stagesAlone(test: LayerAgainstReferenceTests.Case) throws {
         let layer = try MoELayer(
-            MoEConfiguration(experts: 8, topK: 3, hidden: 80, expertHidden: 56, shared: shared),
-            weights: .random(seed: 4), pool: ThreadPool(threads: 2))
-        let x = try Tensor<Float>.random([23, 80], seed: 2)
-        let routing = try layer.route(x)
+            test.configuration(), weights: .random(seed: 4), pool: ThreadPool(threads: 2))
+        let x = try Tensor<Float>.random([test.tokens, test.hidden], seed: 2)
+        let routing = try layer.route(x, context: test.context)
         let plan = layer.dispatch(routing)
         let experts = try layer.computeExperts(x, plan)
         let y = try layer.combine(experts, routing, plan)
-        let output = try layer.forward(x)
+        let output = try layer.forward(x, context: test.context)
         #expect(routing == output.routing)
         #expect(y == output.y)
-        #expect((0..<8).map { plan.rows(of: $0).count } == routing.tokensPerExpert)
+        #expect(plan.rows == routing.keptPerToken.reduce(0, +))
+
+        var served = try Tensor<Float>(shape: x.shape, repeating: .nan)
+        var workspace = MoEWorkspace()
+        // A larger batch first: what it left must not show.
+        let before = try Tensor<Float>.random([test.tokens + 60, test.hidden], seed: 3)
+        var context = test.context
+        context.sequenceLength = nil
+        context.attentionMask = []
+        if !context.tokenIDs.isEmpty { context.tokenIDs = Array(repeating: 3, count: before.rows) }
+        var scratch = try Tensor<Float>(shape: before.shape, repeating: .nan)
+        try layer.forward(before.span, into: &scratch.mutableSpan, workspace: &workspace, context: context)
+        try layer.forward(x.span, into: &served.mutableSpan, workspace: &workspace, context: test.context)
+        #expect(served == output.y)
+        #expect(workspace.routing == output.routing)
+        #expect(workspace.droppedChoices == routing.droppedChoices)
+    }
+
+    @Test func contextsThatDoNotFit() throws {
+        func layer(_ router: RouterConfiguration, _ capacity: Capacity = .unlimited) throws -> MoELayer {
+            try MoELayer(
+                MoEConfiguration(experts: 4, topK: 2, hidden: 8, expertHidden: 4, router: router, capacity: capacity),
+                weights: .random(seed: 1), pool: ThreadPool(threads: 1))
+        }
+        let x = try Tensor<Float>(shape: [6, 8], repeating: 1)
+        let plain = try layer(.init())
+        let table = try layer(.init(selection: .table(vocabulary: 10)))
+        let limited = try layer(.init(), .limited(.init(limit: .fixed(1))))
+        for (layer, context, name) in [
+            (plain, TokenContext(sequenceLength: 4), "sequenceLength"),
+            (plain, TokenContext(sequenceLength: 0), "sequenceLength"),
+            (plain, TokenContext(attentionMask: [true]), "attentionMask"),
+            (plain, TokenContext(tokenIDs: [1, 2]), "tokenIDs"),
+            (plain, TokenContext(routerInput: [1]), "routerInput"), (plain, TokenContext(capacity: 3), "capacity"),
+            (limited, TokenContext(capacity: -1), "capacity"), (table, TokenContext(), "tokenIDs"),
+            (table, TokenContext(tokenIDs: [0, 1, 2, 3, 4, 10]), "tokenIDs"),
+            (table, TokenContext(tokenIDs: [0, 1, 2, 3, 4, -1]), "tokenIDs"),
+        ] {
+            let error = #expect(throws: MoEError.self) { try layer.forward(x, context: context) }
+            guard case .input(name, _, _) = error else {
+                Issue.record("\(name): \(String(describing: error))")
+                continue
+            }
+        }
+        // A call's own capacity stands in for the rule's.
+        #expect(try limited.forward(x).routing.droppedChoices == 10)
+        #expect(try limited.forward(x, context: TokenContext(capacity: 6)).routing.droppedChoices == 0)
+    }
+
+    @Test func selectionBiasIsReplaced() throws {
+        let layer = try MoELayer(
+            MoEConfiguration(
+                experts: 4, topK: 1, hidden: 8, expertHidden: 4, router: .init(score: .sigmoid, hasSelectionBias: true)),
+            weights: .random(seed: 1), pool: ThreadPool(threads: 1))
+        let x = try Tensor<Float>.random([12, 8], seed: 5)
+        let forced = try layer.withSelectionBias([0, 0, 9, 0]).forward(x)
+        #expect(forced.routing.expertIndices == Array(repeating: 2, count: 12))
+        // Weights come from the scores without it.
+        #expect(forced.routing.weights == Array(repeating: 1, count: 12))
+        #expect(try layer.forward(x).routing.expertIndices != forced.routing.expertIndices)
+        #expect(throws: MoEError.self) { try layer.withSelectionBias([0, 0]) }
+        #expect(throws: MoEError.self) { try layer.withSelectionBias([0, 0, .nan, 0]) }
+        #expect(throws: MoEError.self) { try self.layer().withSelectionBias([]) }
     }
 }

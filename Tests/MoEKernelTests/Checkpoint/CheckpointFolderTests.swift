@@ -202,19 +202,40 @@ struct CheckpointFolderTests {
         }
     }
 
-    /// A hub cache keeps files under their hashes and a snapshot of links.
-    @Test func linksAreFollowed() throws {
-        let (blobs, snapshot) = (try Scratch(), try Scratch())
-        try Model().writeSharded(to: blobs)
-        for name in blobs.contents { #expect(symlink(blobs[name], snapshot[name]) == 0) }
-        let source = try MoECheckpoint(at: snapshot.path).weightSource(layer: 1)
+    /// A hub cache keeps files under their hashes, and beside them a folder of links for each revision.
+    @Test(arguments: [false, true])
+    func hubCachesAreFollowed(sharded: Bool) throws {
+        let scratch = try Scratch()
+        let (blobs, snapshot) = ("models--a--b/blobs", "models--a--b/snapshots/0c1d2e")
+        for folder in [blobs, snapshot] {
+            try FileManager.default.createDirectory(atPath: scratch[folder], withIntermediateDirectories: true)
+        }
+        let files = try Scratch()
+        if sharded { try Model().writeSharded(to: files) } else { try Model().write(to: files) }
+        #expect(files.contents.count == (sharded ? 5 : 2))
+        for (position, name) in files.contents.enumerated() {
+            let blob = String(repeating: "\(position)f", count: 20)
+            try scratch.write("\(blobs)/\(blob)", Scratch.bytes(files[name]))
+            #expect(symlink("../../blobs/\(blob)", scratch["\(snapshot)/\(name)"]) == 0)
+        }
+        let source = try MoECheckpoint(at: scratch[snapshot]).weightSource(layer: 1)
         #expect(try Self.rows(source, .router, 0..<2, bytes: 24) == Model.data("model.layers.1.mlp.gate.weight", 24))
-        try FileManager.default.removeItem(atPath: blobs["model-0.safetensors"])
-        let error = #expect(throws: MoEError.self) { _ = try MoECheckpoint(at: snapshot.path).weightSource(layer: 1) }
-        #expect(
-            error
-                == .system(
-                    file: snapshot["model-0.safetensors"], operation: "open", reason: "No such file or directory"))
+        #expect(source.describe(.router).contains(scratch[snapshot]))
+
+        // A download that was given up leaves links to nothing.
+        for (name, position) in zip(files.contents, 0...) where name != "model-2.safetensors" {
+            let blob = scratch["\(blobs)/" + String(repeating: "\(position)f", count: 20)]
+            let away = blob + ".incomplete"
+            try FileManager.default.moveItem(atPath: blob, toPath: away)
+            let error = #expect(throws: MoEError.self) {
+                _ = try MoECheckpoint(at: scratch[snapshot]).weightSource(layer: 1)
+            }
+            #expect(
+                error
+                    == .system(
+                        file: scratch["\(snapshot)/\(name)"], operation: "open", reason: "No such file or directory"))
+            try FileManager.default.moveItem(atPath: away, toPath: blob)
+        }
     }
 
     @Test func onlyShardsOfTheLayerAreOpened() throws {
@@ -494,6 +515,23 @@ struct CheckpointFolderTests {
         #expect(mkfifo(pipe["pipe"], 0o600) == 0)
         expectCheckpointError(file: pipe["pipe"], ["is not a regular file"]) { try load(pipe) }
 
+        // Links are followed, to whatever is there.
+        for target in ["/dev/zero", ".", "pipe"] {
+            let link = try Scratch()
+            try Model().writeSharded(to: link) { $0[Self.router] = "link" }
+            #expect(mkfifo(link["pipe"], 0o600) == 0)
+            #expect(symlink(target, link["link"]) == 0)
+            expectCheckpointError(file: link["link"], ["is not a regular file"]) { try load(link) }
+        }
+        let loop = try Scratch()
+        try Model().writeSharded(to: loop) { $0[Self.router] = "link" }
+        #expect(symlink("link", loop["link"]) == 0)
+        let error = #expect(throws: MoEError.self) { try load(loop) }
+        guard case .system(loop["link"], "open", _) = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+
         let lacking = try Scratch()
         try Model().writeSharded(to: lacking) { $0["model.layers.0.mlp.up_proj.weight"] = "model-0.safetensors" }
         expectCheckpointError(
@@ -501,22 +539,68 @@ struct CheckpointFolderTests {
             ["is missing", "index.json says"]
         ) { try load(lacking) }
 
-        // The router is in one shard, the index says another; or both hold it.
-        let elsewhere = try Scratch()
-        var home = ""
-        try Model().writeSharded(to: elsewhere) {
-            home = $0[Self.router]!
-            $0[Self.router] = home == "model-0.safetensors" ? "model-1.safetensors" : "model-0.safetensors"
-        }
-        #expect(throws: MoEError.self) { try load(elsewhere) }
-        let twice = try Scratch()
-        try Model().writeSharded(to: twice) { $0["model.layers.1.mlp.shared_expert_gate.weight"] = home }
-        #expect(throws: MoEError.self) { try load(twice) }
-
         let broken = try Scratch()
         try Model().writeSharded(to: broken)
         try broken.write("model-1.safetensors", safetensors("{", data: 3))
         expectCheckpointError(file: broken["model-1.safetensors"], ["header", "ends where"]) { try load(broken) }
+    }
+
+    @Test func tensorsInAnotherShardThanTheIndexSays() throws {
+        let scratch = try Scratch()
+        var home = ""
+        try Model().writeSharded(to: scratch) {
+            home = $0[Self.router]!
+            $0[Self.router] = home == "model-0.safetensors" ? "model-1.safetensors" : "model-0.safetensors"
+        }
+        let wrong = home == "model-0.safetensors" ? "model-1.safetensors" : "model-0.safetensors"
+        expectCheckpointError(file: scratch[wrong], tensor: Self.router, ["is missing", "index.json says it is here"]) {
+            _ = try MoECheckpoint(at: scratch.path).weightSource(layer: 1)
+        }
+    }
+
+    @Test func tensorsInTwoShards() throws {
+        let tensor = "model.layers.1.mlp.experts.0.up_proj.weight"
+        let scratch = try Scratch()
+        let model = Model()
+        var map: [String: String] = [:]
+        try model.writeSharded(to: scratch) { map = $0 }
+        for second in Set(map.values) where second != map[tensor] {
+            try model.writeSharded(to: scratch)
+            try model.write(map.filter { $0.value == second }.keys + [tensor], to: scratch[second])
+            expectCheckpointError(
+                file: scratch[second], tensor: tensor, ["is here, but the index puts it in \"\(map[tensor]!)\""]
+            ) { _ = try MoECheckpoint(at: scratch.path).weightSource(layer: 1) }
+        }
+        // One file under two names is two shards with the same tensors.
+        try model.writeSharded(to: scratch) { $0[tensor] = "./" + $0[tensor]! }
+        let error = #expect(throws: MoEError.self) { try MoECheckpoint(at: scratch.path).weightSource(layer: 1) }
+        #expect("\(error!)".contains("but the index puts it in \""), "\(error!)")
+    }
+
+    /// An index over a thousand shards, and the headers of all of them.
+    @Test func opensAThousandShards() throws {
+        let scratch = try Scratch()
+        var entries: [String] = []
+        for shard in 0..<1000 {
+            let file = "model-\(shard)-of-1000.safetensors"
+            var members: [String] = []
+            for tensor in 0..<30 {
+                let name = "model.layers.\(shard / 10).mlp.experts.\(shard % 10 * 30 + tensor).gate_up_proj.weight"
+                members.append("\"\(name)\":\(CheckpointSafetensorsTests.entry("[1]", tensor * 4, tensor * 4 + 4))")
+                entries.append("\"\(name)\":\"\(file)\"")
+            }
+            try scratch.write(file, safetensors("{\(members.joined(separator: ","))}", data: 120))
+        }
+        let path = try scratch.write("index", "{\"weight_map\":{\(entries.joined(separator: ","))}}")
+        let clock = ContinuousClock()
+        var tensors = 0
+        let elapsed = try clock.measure {
+            let index = try CheckpointIndex(at: path, folder: scratch.path)
+            for shard in index.shards.indices { tensors += try index.open(shard).tensors.count }
+        }
+        #expect(tensors == 30_000)
+        #expect(elapsed < .seconds(1), "\(elapsed)")
+        print("1,000 shards: \(elapsed)")
     }
 
     // MARK: Families

@@ -191,13 +191,18 @@ struct CheckpointSafetensorsTests {
         let header = Array("{\(members.joined(separator: ","))}".utf8)
         let clock = ContinuousClock()
         var tensors = 0
-        let elapsed = try clock.measure {
-            tensors = try SafetensorsHeader(header, data: 8 + header.count..<8 + header.count + 400_000, file: "f")
-                .tensors.count
+        var best = Duration.seconds(60)
+        // Other tests run at the same time; once in ten is proof enough.
+        for _ in 0..<10 where best >= .milliseconds(300) {
+            let elapsed = try clock.measure {
+                tensors = try SafetensorsHeader(header, data: 8 + header.count..<8 + header.count + 400_000, file: "f")
+                    .tensors.count
+            }
+            best = min(best, elapsed)
         }
         #expect(tensors == 100_000)
-        #expect(elapsed < .seconds(2), "\(header.count) bytes in \(elapsed)")
-        print("100,000 tensors, \(header.count) bytes of header: \(elapsed)")
+        #expect(best < .milliseconds(300), "\(header.count) bytes in \(best)")
+        print("100,000 tensors, \(header.count) bytes of header: \(best)")
     }
 
     @Test func noticesAFileCutShortAfterOpening() throws {
@@ -250,7 +255,7 @@ struct CheckpointSafetensorsTests {
         expectCheckpointError(file: file.path, tensor: "i32", ["type I32", "F32, BF16 or F16"]) {
             _ = try file.activations("i32")
         }
-        expectCheckpointError(file: file.path, tensor: "f32", ["type F32", "I64 or I32"]) {
+        expectCheckpointError(file: file.path, tensor: "f32", ["type F32", "I64, I32"]) {
             _ = try file.integers("f32")
         }
         expectCheckpointError(file: file.path, tensor: "none", ["is missing", "f32"]) {

@@ -1,119 +1,65 @@
-import MicroKernels
-
-/// Memory of the CPU stages for batches of up to some number of tokens: one region, cut into the arrays below.
+/// Memory of the CPU stages for batches of up to some number of tokens: one region, cut into the arrays below. Those that a layer
+/// has no use for are nil.
 struct CPUStageBuffers: @unchecked Sendable {
     /// Tokens of the current call.
     var tokens: Int
-    /// Experts a token visits in the dispatch: k, or all of them for the dense baseline.
+    /// Slots a token has in the dispatch: the configuration's, or one for every expert in the dense baseline.
     var slots: Int
-    /// Input tokens packed for the router and the shared expert.
+    /// Tokens of each sequence of the current call.
+    var sequenceLength = 1
+    /// Choices an expert accepts, where the call says so.
+    var capacity: Int?
+    /// Whether the call gives the router an input of its own.
+    var hasRouterInput = false
+    /// Whether the call tells padding from real tokens.
+    var hasMask = false
+    /// Tokens packed for the router, the shared expert and the latent projection.
     let tokenTiles: UnsafeMutablePointer<Float>
-    /// [tokens, logitStride]: the experts' logits, then the shared gate's.
+    /// [tokens, hidden], what the router reads where that is not x.
+    let routerRowsStorage: UnsafeMutablePointer<Float>?
+    /// [tokens], each within the vocabulary.
+    let tokenIDs: UnsafeMutablePointer<Int32>?
+    /// [tokens], 0 for padding.
+    let maskStorage: UnsafeMutablePointer<UInt8>
+    /// [tokens, columns of the router]: the choices' logits, then the groups', then the shared gate's.
     let logits: UnsafeMutablePointer<Float>
-    /// [tokens, topK]
+    let selectScratch: UnsafeMutablePointer<Float>
+    /// [tokens, configuration slots]
     let indices: UnsafeMutablePointer<Int32>
     let weights: UnsafeMutablePointer<Float>
-    /// Choices and weights as dispatched, [tokens, slots]; the same arrays unless every expert is visited.
+    /// Whether each choice is computed, and its weight then; nil where all are, as chosen.
+    let kept: UnsafeMutablePointer<UInt8>?
+    let applied: UnsafeMutablePointer<Float>?
+    /// Scratch of whoever decides that.
+    let order: UnsafeMutablePointer<Int32>?
+    let served: UnsafeMutablePointer<Int32>?
+    /// Choices and weights as dispatched to every expert, [tokens, slots].
     let denseIndices: UnsafeMutablePointer<Int32>?
     let denseWeights: UnsafeMutablePointer<Float>?
     let offsets: UnsafeMutablePointer<Int32>
     let rowTokens: UnsafeMutablePointer<Int32>
+    /// [rows], where weights act on inputs.
+    let rowWeights: UnsafeMutablePointer<Float>?
     let slotRows: UnsafeMutablePointer<Int32>
     /// First tile of each expert, [experts + 1].
     let expertTiles: UnsafeMutablePointer<Int32>
-    /// Gathered activations, the experts' inner activations, their outputs [rows, hidden].
+    /// Gathered activations, the experts' inner activations, their outputs [rows, expert width].
     let rowTiles: UnsafeMutablePointer<Float>
     let innerTiles: UnsafeMutablePointer<Float>
     let rows: UnsafeMutablePointer<Float>
+    /// [tokens, latent]: x in the latent width, later the experts' sum; and that in the model's, [tokens, hidden].
+    let latentRows: UnsafeMutablePointer<Float>?
+    let latentOutput: UnsafeMutablePointer<Float>?
     let sharedTiles: UnsafeMutablePointer<Float>
     let sharedRows: UnsafeMutablePointer<Float>
     let tasks: UnsafeMutablePointer<SweepTask>
     let scratch: UnsafeMutablePointer<Float>
     let scratchFloats: Int
-}
 
-/// How many tokens and slots a workspace is made for.
-struct BatchCapacity: Hashable {
-    var tokens: Int
-    var slots: Int
-
-    func covers(_ other: BatchCapacity) -> Bool { tokens >= other.tokens && slots >= other.slots }
-    func union(_ other: BatchCapacity) -> BatchCapacity {
-        BatchCapacity(tokens: max(tokens, other.tokens), slots: max(slots, other.slots))
-    }
-}
-
-/// Scratch memory of one call at a time. It grows to the largest batch it has seen; from then on a forward allocates nothing.
-///
-/// Give every concurrent call its own. One workspace may serve all layers of a model in turn.
-public struct MoEWorkspace: ~Copyable {
-    private var region: MemoryRegion?
-    private var capacity = BatchCapacity(tokens: 0, slots: 0)
-    private var owner: ObjectIdentifier?
-    private(set) var buffers: CPUStageBuffers?
-    private(set) var topK = 0
-    private(set) var experts = 0
-    private(set) var logitStride = 0
-    var hasRouting = false
-
-    /// An empty workspace; the first call sizes it.
-    public init() {}
-
-    /// Bytes it holds.
-    public var byteCount: Int { region?.byteCount ?? 0 }
-
-    /// The experts' logits of the last batch, [tokens, experts], copied out; empty before the first.
-    package var logits: [Float] {
-        guard let buffers else { return [] }
-        return (0..<buffers.tokens).flatMap { token in
-            UnsafeBufferPointer(start: buffers.logits + token * logitStride, count: experts)
-        }
-    }
-
-    /// The routing of the last call, copied out; nil before the first.
-    public var routing: Routing? {
-        guard hasRouting, let buffers else { return nil }
-        let tokens = buffers.tokens
-        let choices = tokens * topK
-        return Routing(
-            unchecked: tokens, experts: experts, topK: topK, logits: logits,
-            expertIndices: Array(UnsafeBufferPointer(start: buffers.indices, count: choices)),
-            weights: Array(UnsafeBufferPointer(start: buffers.weights, count: choices)),
-            appliedWeights: Array(UnsafeBufferPointer(start: buffers.weights, count: choices)))
-    }
-
-    /// Rows each expert works on in the last call, [experts], lent to `body` without a copy; empty before the first call.
-    public func withTokensPerExpert<Result>(_ body: (Span<Int32>) -> Result) -> Result {
-        guard hasRouting, let buffers else { return body(Span()) }
-        // offsets[e + 1] - offsets[e] is the load; the differences are written after the offsets, where room was kept.
-        let loads = buffers.offsets + (experts + 1)
-        for expert in 0..<experts { loads[expert] = buffers.offsets[expert + 1] - buffers.offsets[expert] }
-        return body(UnsafeBufferPointer(start: loads, count: experts).span)
-    }
-
-    /// Makes room for a batch of a layer and sets the batch's sizes.
-    mutating func prepare(_ backend: CPUBackend, tokens: Int, slots: Int) throws(MoEError) {
-        let wanted = BatchCapacity(tokens: tokens, slots: slots)
-        let sameOwner = owner == ObjectIdentifier(backend)
-        if !sameOwner || !capacity.covers(wanted) {
-            let larger = sameOwner ? capacity.union(wanted) : wanted
-            var layout = RegionLayout()
-            let planned = try backend.planBuffers(larger, layout: &layout)
-            if layout.byteCount > byteCount {
-                region = nil
-                buffers = nil
-                capacity = BatchCapacity(tokens: 0, slots: 0)
-                region = try MemoryRegion(bytes: layout.byteCount, purpose: "the workspace of \(tokens) tokens")
-            }
-            buffers = planned(region!.base)
-            capacity = larger
-            owner = ObjectIdentifier(backend)
-            topK = backend.configuration.topK
-            experts = backend.configuration.experts
-            logitStride = backend.weights.router.columns
-        }
-        hasRouting = false
-        buffers!.tokens = tokens
-        buffers!.slots = slots
-    }
+    /// What the router reads in place of x in this call.
+    var routerRows: UnsafeMutablePointer<Float>? { hasRouterInput || normalisesRouterInput ? routerRowsStorage : nil }
+    /// Whether the router normalises its input.
+    var normalisesRouterInput = false
+    /// [tokens], 0 for padding; nil where all tokens are real.
+    var mask: UnsafePointer<UInt8>? { hasMask ? UnsafePointer(maskStorage) : nil }
 }

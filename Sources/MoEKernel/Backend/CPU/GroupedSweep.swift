@@ -69,7 +69,10 @@ struct SweepPlanner {
 
     /// The most rows a task of a layer can have.
     func largestBlockRows(_ weights: CPUWeights) -> Int {
-        let all = [weights.router, weights.inner, weights.down, weights.sharedInner, weights.sharedDown]
+        let all = [
+            weights.router, weights.inner, weights.down, weights.latentIn, weights.latentOut, weights.sharedInner,
+            weights.sharedDown,
+        ]
         return all.reduce(tileRows) { max($0, $1.map { blockTiles($0) * tileRows } ?? 0) }
     }
 
@@ -92,7 +95,7 @@ struct GroupedSweep: ParallelWork {
 
     enum Result {
         /// Activated values into the tiles of the next matrix.
-        case activate(ActivationCode, tiles: UnsafeMutablePointer<Float>, tileFloats: Int)
+        case activate(InnerFunction, tiles: UnsafeMutablePointer<Float>, tileFloats: Int)
         /// Row-major rows, those of a group from `groupRows` on (nil: from row 0).
         case store(UnsafeMutablePointer<Float>, groupRows: UnsafePointer<Int32>?)
     }
@@ -110,8 +113,10 @@ struct GroupedSweep: ParallelWork {
         let tileFloats = matrices.tileFloats(kernels.tileRows)
         let epilogue: Epilogue =
             switch result {
-            case .activate(let code, let tiles, let outFloats):
+            case .activate(.elementwise(let code), let tiles, let outFloats):
                 .activate(code, gated: matrices.gated, tiles: tiles + tile * outFloats, tileStride: outFloats)
+            case .activate(.clamped(let clamp), let tiles, let outFloats):
+                .activateClamped(clamp, tiles: tiles + tile * outFloats, tileStride: outFloats)
             case .store(let rows, let groupRows):
                 .store(
                     rows + (Int(groupRows?[group] ?? 0) + Int(task.firstRow)) * matrices.columns,

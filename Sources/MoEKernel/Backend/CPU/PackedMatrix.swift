@@ -18,7 +18,7 @@ struct PackedMatrices: @unchecked Sendable {
 
     var columnsPerPanel: Int { gated ? PanelLayout.half : PanelLayout.width }
     var panels: Int { (columns + columnsPerPanel - 1) / columnsPerPanel }
-    var panelBytes: Int { depth * format.rowBytes }
+    var panelBytes: Int { format.panelBytes(depth) }
     var groupBytes: Int { panels * panelBytes }
     /// Blocks × tile floats of an activation tile that this matrix reads.
     func tileFloats(_ tileRows: Int) -> Int { PanelLayout.blocks(depth) * tileRows * PanelLayout.block }
@@ -61,24 +61,13 @@ extension PanelFormat {
             }
     }
 
-    var elementType: ElementType {
+    /// The numbers' type; nil for codes.
+    var elementType: ElementType? {
         switch self {
         case .float32: .float32
         case .bfloat16: .bfloat16
         case .float16: .float16
+        case .coded: nil
         }
-    }
-}
-
-extension ActivationCode {
-    init(_ activation: Activation) {
-        self =
-            switch activation {
-            case .silu: .silu
-            case .gelu: .gelu
-            case .geluTanh: .geluTanh
-            case .relu: .relu
-            case .quickGelu, .reluSquared: .silu
-            }
     }
 }

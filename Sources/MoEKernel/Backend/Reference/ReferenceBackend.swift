@@ -2,7 +2,8 @@ import CPlatform
 
 /// Plain scalar float64 arithmetic on rows read straight from a weight source: the oracle for the fast backends.
 ///
-/// It shares no code with them beyond the counting sort: neither the packed layout nor the order of summation.
+/// It shares no code with them beyond the counting sort: neither the packed layout nor the order of summation, nor how experts
+/// are chosen or dropped.
 package struct ReferenceBackend: Backend {
     package let configuration: MoEConfiguration
     package let source: any WeightSource
@@ -18,18 +19,23 @@ package struct ReferenceBackend: Backend {
         package var y: [Double]
         /// [tokens, experts]
         package var logits: [Double]
-        /// [tokens, topK]
+        /// [tokens, slots]; where experts choose, a token's experts in ascending order, then the others.
         package var expertIndices: [Int]
         package var weights: [Double]
+        package var kept: [Bool]
+        package var appliedWeights: [Double]
+        /// How near each token's choice was, [tokens]: the least difference that would have changed it, in the keys that were
+        /// compared; infinite where there was no choice.
+        package var margins: [Double]
     }
 
     /// The structs between the stages.
     final class Memory {
+        var context = TokenContext()
         var tokens = 0
         var logits: [Double] = []
         var sharedGate: [Double] = []
-        var indices: [Int32] = []
-        var weights: [Double] = []
+        var routing = ReferenceRouting()
         var offsets: [Int32] = []
         var rowTokens: [Int32] = []
         var slotRows: [Int32] = []
@@ -44,11 +50,12 @@ package struct ReferenceBackend: Backend {
     }
 
     /// x is [tokens, hidden].
-    package func forward(_ x: [Float]) throws(MoEError) -> Forward {
+    package func forward(_ x: [Float], context: TokenContext = TokenContext()) throws(MoEError) -> Forward {
         guard x.count % configuration.hidden == 0 else {
             throw .input(name: "x", value: "\(x.count) values", expectation: "a multiple of \(configuration.hidden)")
         }
         let memory = Memory()
+        memory.context = context
         let result = Output()
         let tokens = x.count / configuration.hidden
         x.withUnsafeBytes { bytes in
@@ -56,52 +63,68 @@ package struct ReferenceBackend: Backend {
             forward(Activations(base: base, type: .float32, tokens: tokens), into: result, memory)
         }
         if let failure = memory.failure { throw failure }
+        let routing = memory.routing
         return Forward(
-            y: result.y, logits: memory.logits, expertIndices: memory.indices.map(Int.init), weights: memory.weights)
+            y: result.y, logits: memory.logits, expertIndices: routing.indices.map(Int.init), weights: routing.weights,
+            kept: routing.kept, appliedWeights: routing.applied, margins: routing.margins)
     }
 
     func route(_ x: Activations, _ memory: Memory) {
         let c = configuration
         memory.tokens = x.tokens
-        memory.logits = attempt(memory) { () throws(MoEError) in
-            try multiply(values(x), rows: x.tokens, by: .router)
-        }
-        if case .sigmoidGated = c.shared {
-            memory.sharedGate = attempt(memory) { () throws(MoEError) in
-                try multiply(values(x), rows: x.tokens, by: .sharedGate)
+        var groups: [Double] = []
+        var vectors = ReferenceRouter.Vectors()
+        attempt(memory) { () throws(MoEError) in
+            let all = values(x)
+            let input = try routerInput(all, memory.context)
+            let bias: WeightName? = c.router.hasBias ? .routerBias : nil
+            memory.logits = try multiply(input, rows: x.tokens, by: .router, bias: bias)
+            if case .hierarchical = c.router.selection {
+                groups = try multiply(input, rows: x.tokens, by: .groupRouter)
+            }
+            if c.shared.isGated { memory.sharedGate = try multiply(all, rows: x.tokens, by: .sharedGate) }
+            if c.router.hasSelectionBias { vectors.bias = try source.floats(.selectionBias, c).map { Double($0) } }
+            if c.router.hasExpertScale { vectors.expertScale = try source.floats(.expertScale, c).map { Double($0) } }
+            if case .table(let vocabulary) = c.router.selection {
+                vectors.table = Array(repeating: 0, count: vocabulary * c.topK)
+                try vectors.table.withUnsafeMutableBufferPointer { (table) throws(MoEError) in
+                    try source.readIndices(.expertTable, into: table)
+                }
             }
         }
         guard memory.failure == nil else { return }
-        for token in 0..<x.tokens {
-            let z = Array(memory.logits[token * c.experts..<(token + 1) * c.experts])
-            // Largest first, ties to the lower index: a stable order.
-            let order = z.indices.sorted { z[$0] != z[$1] ? z[$0] > z[$1] : $0 < $1 }
-            let highest = z[order[0]]
-            let sum = z.reduce(0) { $0 + exp($1 - highest) }
-            var chosen = order.prefix(c.topK).map { exp(z[$0] - highest) / sum }
-            if case .sum(let epsilon) = c.router.normalisation {
-                let total = chosen.reduce(0, +) + Double(epsilon)
-                chosen = chosen.map { $0 / total }
+        memory.routing = ReferenceRouter(configuration: c, vectors: vectors).route(
+            memory.logits, groups: groups, tokens: x.tokens, memory.context)
+    }
+
+    private func routerInput(_ x: [Double], _ context: TokenContext) throws(MoEError) -> [Double] {
+        let rows = context.routerInput.isEmpty ? x : context.routerInput.map { Double($0) }
+        guard case .rootMeanSquareNormalised(let epsilon, let scale) = configuration.router.input else { return rows }
+        let hidden = configuration.hidden
+        let factors = try source.floats(.routerInputScale, configuration)
+        return stride(from: 0, to: rows.count, by: hidden).flatMap { start in
+            let row = rows[start..<start + hidden]
+            let meanSquare = row.reduce(0) { $0 + $1 * $1 } / Double(hidden)
+            return zip(row, factors).map {
+                $0 / (meanSquare + Double(epsilon)).squareRoot() * Double(scale) * Double($1)
             }
-            memory.indices += order.prefix(c.topK).map(Int32.init)
-            memory.weights += chosen.map { $0 * Double(c.router.scale) }
         }
     }
 
     func dispatch(_ memory: Memory) {
         guard memory.failure == nil else { return }
-        let rows = memory.indices.count
-        memory.offsets = Array(repeating: 0, count: configuration.experts + 1)
-        memory.rowTokens = Array(repeating: 0, count: rows)
-        memory.slotRows = Array(repeating: 0, count: rows)
+        let kept = memory.routing.kept.map { $0 ? 1 : 0 as UInt8 }
+        memory.offsets = Array(repeating: 0, count: configuration.choices + 1)
+        memory.rowTokens = Array(repeating: 0, count: kept.count)
+        memory.slotRows = Array(repeating: 0, count: kept.count)
         memory.offsets.withUnsafeMutableBufferPointer { offsets in
             memory.rowTokens.withUnsafeMutableBufferPointer { rowTokens in
                 memory.slotRows.withUnsafeMutableBufferPointer { slotRows in
                     Dispatch(
-                        tokens: memory.tokens, topK: configuration.topK, experts: configuration.experts,
+                        tokens: memory.tokens, topK: configuration.slots, experts: configuration.choices,
                         offsets: offsets.baseAddress!, rowTokens: rowTokens.baseAddress!,
                         slotRows: slotRows.baseAddress!
-                    ).group(memory.indices)
+                    ).group(memory.routing.indices, kept: kept)
                 }
             }
         }
@@ -109,44 +132,61 @@ package struct ReferenceBackend: Backend {
 
     func computeExperts(_ x: Activations, _ memory: Memory) {
         guard memory.failure == nil else { return }
-        let hidden = configuration.hidden
-        let all = values(x)
-        memory.rows = Array(repeating: 0, count: memory.rowTokens.count * hidden)
-        for expert in 0..<configuration.experts {
-            let rows = Int(memory.offsets[expert])..<Int(memory.offsets[expert + 1])
-            if rows.isEmpty { continue }
-            let gathered = rows.flatMap { row in
-                let token = Int(memory.rowTokens[row])
-                return all[token * hidden..<(token + 1) * hidden]
+        attempt(memory) { () throws(MoEError) in
+            let c = configuration
+            let all = values(x)
+            let input = c.latent == nil ? all : try multiply(all, rows: x.tokens, by: .latentIn)
+            let width = c.expertWidth
+            var rowWeights = [Double](repeating: 1, count: memory.rowTokens.count)
+            if c.weightSide == .input {
+                for (pair, row) in memory.slotRows.enumerated() where row >= 0 {
+                    rowWeights[Int(row)] = memory.routing.applied[pair]
+                }
             }
-            let output = attempt(memory) { () throws(MoEError) in
-                try mlp(
-                    gathered, rows: rows.count, matrix: { .expert(expert, $0) },
-                    bias: configuration.expert.hasBiases ? { .expertBias(expert, $0) } : nil)
+            memory.rows = Array(repeating: 0, count: memory.rowTokens.count * width)
+            for expert in 0..<c.choices {
+                let rows = Int(memory.offsets[expert])..<Int(memory.offsets[expert + 1])
+                if rows.isEmpty { continue }
+                let gathered = rows.flatMap { row in
+                    let token = Int(memory.rowTokens[row])
+                    return input[token * width..<(token + 1) * width].map { $0 * rowWeights[row] }
+                }
+                let output =
+                    expert >= c.experts
+                    ? gathered
+                    : try mlp(
+                        gathered, rows: rows.count, matrix: { .expert(expert, $0) },
+                        bias: c.expert.hasBiases ? { .expertBias(expert, $0) } : nil)
+                memory.rows.replaceSubrange(rows.lowerBound * width..<rows.upperBound * width, with: output)
             }
-            if memory.failure != nil { return }
-            memory.rows.replaceSubrange(rows.lowerBound * hidden..<rows.upperBound * hidden, with: output)
-        }
-        if configuration.shared != .none {
-            memory.shared = attempt(memory) { () throws(MoEError) in
-                try mlp(all, rows: memory.tokens, matrix: { .shared($0) }, bias: nil)
+            if c.shared != .none {
+                memory.shared = try mlp(
+                    all, rows: memory.tokens, matrix: { .shared($0) },
+                    bias: c.hasSharedBiases ? { .sharedBias($0) } : nil)
             }
         }
     }
 
     func combine(_ memory: Memory, into y: Output) {
         guard memory.failure == nil else { return }
-        let hidden = configuration.hidden
-        y.y = Array(repeating: 0, count: memory.tokens * hidden)
-        for token in 0..<memory.tokens {
-            for slot in 0..<configuration.topK {
-                let pair = token * configuration.topK + slot
-                let row = Int(memory.slotRows[pair])
-                for h in 0..<hidden { y.y[token * hidden + h] += memory.weights[pair] * memory.rows[row * hidden + h] }
+        attempt(memory) { () throws(MoEError) in
+            let c = configuration
+            let width = c.expertWidth
+            var sums = [Double](repeating: 0, count: memory.tokens * width)
+            for pair in memory.slotRows.indices where memory.slotRows[pair] >= 0 {
+                let (token, row) = (pair / c.slots, Int(memory.slotRows[pair]))
+                let weight = (c.weightSide == .input ? 1 : memory.routing.applied[pair]) * Double(c.expertOutputScale)
+                for h in 0..<width { sums[token * width + h] += weight * memory.rows[row * width + h] }
             }
-            if let shared = memory.shared {
+            y.y = c.latent == nil ? sums : try multiply(sums, rows: memory.tokens, by: .latentOut)
+            let outputBias = c.hasOutputBias ? try source.floats(.outputBias, c) : nil
+            for token in 0..<memory.tokens {
                 let gate = memory.sharedGate.isEmpty ? 1 : 1 / (1 + exp(-memory.sharedGate[token]))
-                for h in 0..<hidden { y.y[token * hidden + h] += gate * shared[token * hidden + h] }
+                for index in token * c.hidden..<(token + 1) * c.hidden {
+                    if let shared = memory.shared { y.y[index] += gate * shared[index] }
+                    if let outputBias { y.y[index] += Double(outputBias[index % c.hidden]) }
+                    if c.shared != .none, c.sharedCombine == .average { y.y[index] /= 2 }
+                }
             }
         }
     }
@@ -159,12 +199,20 @@ package struct ReferenceBackend: Backend {
             try multiply(input, rows: rows, by: matrix(projection), bias: bias?(projection))
         }
         var inner = try project(x, .up)
-        let activation = configuration.expert.activation
-        if configuration.expert.isGated {
+        switch configuration.expert {
+        case .plain(let activation, _):
+            for index in inner.indices { inner[index] = activation.reference(inner[index]) }
+        case .gated(let activation, _):
             let gate = try project(x, .gate)
             for index in inner.indices { inner[index] *= activation.reference(gate[index]) }
-        } else {
-            for index in inner.indices { inner[index] = activation.reference(inner[index]) }
+        case .gatedClamped(let clamp, _):
+            let gate = try project(x, .gate)
+            let limit = Double(clamp.limit)
+            for index in inner.indices {
+                let g = min(gate[index], limit)
+                let u = min(max(inner[index], -limit), limit)
+                inner[index] = g / (1 + exp(-Double(clamp.alpha) * g)) * (u + Double(clamp.upOffset))
+            }
         }
         return try project(inner, .down)
     }
@@ -177,7 +225,9 @@ package struct ReferenceBackend: Backend {
         var biases: [Float]?
         if let bias { biases = try source.floats(bias, configuration) }
         var result = [Double](repeating: 0, count: rows * outputs)
-        let chunk = max(1 << 18 / depth, 1)
+        let isTransposed = if case .transposed = source.format(of: name) { true } else { false }
+        // A transposed tensor is read whole for any of its outputs.
+        let chunk = isTransposed ? outputs : max(1 << 18 / depth, 1)
         for first in stride(from: 0, to: outputs, by: chunk) {
             let part = first..<min(first + chunk, outputs)
             let weights = try source.floats(name, rows: part, configuration)
@@ -198,23 +248,13 @@ package struct ReferenceBackend: Backend {
     }
 
     private func values(_ x: Activations) -> [Double] {
-        let count = x.tokens * configuration.hidden
-        return switch x.type {
-        case .bfloat16:
-            (0..<count).map {
-                Double(Float(BFloat16(bitPattern: x.base.load(fromByteOffset: $0 * 2, as: UInt16.self))))
-            }
-        default: (0..<count).map { Double(x.base.load(fromByteOffset: $0 * 4, as: Float.self)) }
-        }
+        (0..<x.tokens * configuration.hidden).map { Double(x.type.value(x.base, $0)) }
     }
 
     /// Stages do not throw: a source that fails is remembered, and the stages after it do nothing.
-    private func attempt(_ memory: Memory, _ body: () throws(MoEError) -> [Double]) -> [Double] {
-        if memory.failure != nil { return [] }
-        do throws(MoEError) { return try body() } catch {
-            memory.failure = error
-            return []
-        }
+    private func attempt(_ memory: Memory, _ body: () throws(MoEError) -> Void) {
+        if memory.failure != nil { return }
+        do throws(MoEError) { try body() } catch { memory.failure = error }
     }
 }
 

@@ -1,0 +1,92 @@
+// Instructions that Swift's SIMD types have no spelling for: byte table look-up, byte interleaving, fp16 to fp32. Seen only by a
+// module that is compiled for the instruction set; always inlined, so no body of them is shared with other modules.
+#pragma once
+
+#include <stdint.h>
+
+#define CP_VECTOR static inline __attribute__((always_inline))
+
+#if defined(__AVX2__) && defined(__F16C__)
+
+typedef uint32_t cp_words8 __attribute__((ext_vector_type(8)));
+typedef float cp_floats8 __attribute__((ext_vector_type(8)));
+typedef int16_t cp_halves8 __attribute__((ext_vector_type(8)));
+typedef uint8_t cp_bytes32 __attribute__((ext_vector_type(32)));
+typedef _Float16 cp_float16x8 __attribute__((ext_vector_type(8)));
+typedef char cp_chars32 __attribute__((vector_size(32)));
+
+/// Each byte of `indices` (below 16) replaced by that byte of `table`, which repeats every 16 bytes.
+CP_VECTOR cp_words8 cp_lookup8(cp_words8 table, cp_words8 indices) {
+    return (cp_words8)__builtin_ia32_pshufb256((cp_chars32)table, (cp_chars32)indices);
+}
+
+/// The first eight bytes of each 16 of `low` and of `high`, taken in turn.
+CP_VECTOR cp_words8 cp_interleave_first8(cp_words8 low, cp_words8 high) {
+    return (cp_words8)__builtin_shufflevector(
+        (cp_bytes32)low, (cp_bytes32)high, 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 16, 48, 17, 49, 18,
+        50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55);
+}
+
+/// The last eight bytes of each 16 of `low` and of `high`, taken in turn.
+CP_VECTOR cp_words8 cp_interleave_last8(cp_words8 low, cp_words8 high) {
+    return (cp_words8)__builtin_shufflevector(
+        (cp_bytes32)low, (cp_bytes32)high, 8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47, 24, 56, 25,
+        57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63);
+}
+
+/// No instruction, but what comes before and leads to `sum` stays before, and loads that come after stay after: so a long unrolled
+/// body is worked off piece by piece and needs registers for one piece.
+CP_VECTOR cp_floats8 cp_settle8(cp_floats8 sum) {
+    __asm__ volatile("" : "+x"(sum) : : "memory");
+    return sum;
+}
+
+/// fp16 numbers, subnormal ones included, exactly as fp32.
+CP_VECTOR cp_floats8 cp_widen_float16x8(cp_halves8 bits) {
+    return __builtin_convertvector((cp_float16x8)bits, cp_floats8);
+}
+
+#endif
+
+#if defined(__AVX512BW__)
+
+typedef uint32_t cp_words16 __attribute__((ext_vector_type(16)));
+typedef float cp_floats16 __attribute__((ext_vector_type(16)));
+typedef int16_t cp_halves16 __attribute__((ext_vector_type(16)));
+typedef uint8_t cp_bytes64 __attribute__((ext_vector_type(64)));
+typedef _Float16 cp_float16x16 __attribute__((ext_vector_type(16)));
+typedef char cp_chars64 __attribute__((vector_size(64)));
+
+/// As cp_lookup8.
+CP_VECTOR cp_words16 cp_lookup16(cp_words16 table, cp_words16 indices) {
+    return (cp_words16)__builtin_ia32_pshufb512((cp_chars64)table, (cp_chars64)indices);
+}
+
+/// As cp_interleave_first8.
+CP_VECTOR cp_words16 cp_interleave_first16(cp_words16 low, cp_words16 high) {
+    return (cp_words16)__builtin_shufflevector(
+        (cp_bytes64)low, (cp_bytes64)high, 0, 64, 1, 65, 2, 66, 3, 67, 4, 68, 5, 69, 6, 70, 7, 71, 16, 80, 17, 81, 18,
+        82, 19, 83, 20, 84, 21, 85, 22, 86, 23, 87, 32, 96, 33, 97, 34, 98, 35, 99, 36, 100, 37, 101, 38, 102, 39, 103,
+        48, 112, 49, 113, 50, 114, 51, 115, 52, 116, 53, 117, 54, 118, 55, 119);
+}
+
+/// As cp_interleave_last8.
+CP_VECTOR cp_words16 cp_interleave_last16(cp_words16 low, cp_words16 high) {
+    return (cp_words16)__builtin_shufflevector(
+        (cp_bytes64)low, (cp_bytes64)high, 8, 72, 9, 73, 10, 74, 11, 75, 12, 76, 13, 77, 14, 78, 15, 79, 24, 88, 25,
+        89, 26, 90, 27, 91, 28, 92, 29, 93, 30, 94, 31, 95, 40, 104, 41, 105, 42, 106, 43, 107, 44, 108, 45, 109, 46,
+        110, 47, 111, 56, 120, 57, 121, 58, 122, 59, 123, 60, 124, 61, 125, 62, 126, 63, 127);
+}
+
+/// As cp_settle8.
+CP_VECTOR cp_floats16 cp_settle16(cp_floats16 sum) {
+    __asm__ volatile("" : "+v"(sum) : : "memory");
+    return sum;
+}
+
+/// As cp_widen_float16x8.
+CP_VECTOR cp_floats16 cp_widen_float16x16(cp_halves16 bits) {
+    return __builtin_convertvector((cp_float16x16)bits, cp_floats16);
+}
+
+#endif

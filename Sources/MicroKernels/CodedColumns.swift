@@ -1,0 +1,196 @@
+import CPlatform
+
+/// A code of panels as a type, so that each loop is compiled for one.
+public protocol CodedColumns {
+    static var chunkBytes: Int { get }
+    /// The numbers of the first or last four of a chunk's eight k for vector `index` of the 16 columns, before their scale.
+    static func columns<ISA: InstructionSet>(
+        _: ISA.Type, _ chunk: UnsafeRawPointer, _ index: Int, last: Bool
+    ) -> InlineArray<4, ISA.Vector>
+}
+
+public enum Float8Columns: CodedColumns {
+    @_alwaysEmitIntoClient @inline(__always) public static var chunkBytes: Int { 128 }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func columns<ISA: InstructionSet>(
+        _: ISA.Type, _ chunk: UnsafeRawPointer, _ index: Int, last: Bool
+    ) -> InlineArray<4, ISA.Vector> {
+        ISA.float8Columns(chunk, index, last: last)
+    }
+}
+
+/// 0, ½, 1, 1½, 2, 3, 4, 6 and their negatives.
+public enum Float4Columns: CodedColumns {
+    @_alwaysEmitIntoClient @inline(__always) public static var chunkBytes: Int { 64 }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func columns<ISA: InstructionSet>(
+        _: ISA.Type, _ chunk: UnsafeRawPointer, _ index: Int, last: Bool
+    ) -> InlineArray<4, ISA.Vector> {
+        let table = NibbleTable(
+            low: SIMD4(0xc080_0000, 0xc080_4000, 0xc080_0000, 0xc080_4000),
+            high: SIMD4(0x3f3f_3f00, 0x4040_4040, 0xbfbf_bf80, 0xc0c0_c0c0))
+        return ISA.nibbleColumns(chunk, index, last: last, table)
+    }
+}
+
+/// -8 … 7.
+public enum Int4Columns: CodedColumns {
+    @_alwaysEmitIntoClient @inline(__always) public static var chunkBytes: Int { 64 }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func columns<ISA: InstructionSet>(
+        _: ISA.Type, _ chunk: UnsafeRawPointer, _ index: Int, last: Bool
+    ) -> InlineArray<4, ISA.Vector> {
+        let table = NibbleTable(
+            low: SIMD4(0xa0c0_e000, 0x8000_4080, 0x4000_8000, 0xe0c0_a080),
+            high: SIMD4(0xc0c0_c0c1, 0xbfc0_c0c0, 0x4040_3f00, 0x4040_4040))
+        return ISA.nibbleColumns(chunk, index, last: last, table)
+    }
+}
+
+extension InstructionSet {
+    /// Vector `index` of the 16 columns' scales.
+    @_alwaysEmitIntoClient @inline(__always)
+    static func scales(_ row: UnsafeRawPointer, _ index: Int, wide: Bool) -> Vector {
+        wide ? Float32Row.columns(Self.self, row, index) : bfloat16Columns(row, index)
+    }
+}
+
+/// The register tile over codes: one or two rows, weights decoded in registers on their way from memory. Each weight is its code's
+/// number times its scale, rounded; then the same multiply-adds in the same order as ``Tile``.
+public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, let vectors: Int> {
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func run(
+        _ coding: PanelCoding, _ operands: TileOperands, _ scratch: UnsafeMutablePointer<Float>
+    ) {
+        let perPanel: Int = 16 / ISA.Vector.scalarCount
+        let zero = ISA.Vector(repeating: 0)
+        var sums = InlineArray<rows, InlineArray<vectors, ISA.Vector>>(repeating: InlineArray(repeating: zero))
+        let a = operands.a
+        let stride = operands.panelStride
+        let depth = operands.depth
+        let ahead: Int = operands.next - operands.b
+        let group: Int = 1 << coding.groupShift
+        var scaleRow = operands.b
+        var chunk = operands.b + coding.scaleBytes(depth)
+        var k = 0
+        while k < depth {
+            var scales = InlineArray<vectors, ISA.Vector>(repeating: zero)
+            for v in 0..<vectors {
+                let row: UnsafeRawPointer = scaleRow + (v / perPanel) &* stride
+                scales[v] = ISA.scales(row, v % perPanel, wide: coding.wideScales)
+                if v % perPanel == 0 { cp_prefetch_far(row + ahead) }
+            }
+            scaleRow += coding.scaleRowBytes
+            let end = min(k &+ group, depth)
+            while k &+ 8 <= end {
+                for p in 0..<vectors / perPanel {
+                    let line: UnsafeRawPointer = chunk + (p &* stride &+ ahead)
+                    cp_prefetch_far(line)
+                    if Code.chunkBytes > 64 { cp_prefetch_far(line + 64) }
+                }
+                let at = a + k
+                // The compiler would leave a loop over bodies of this size rolled, and the sums in memory.
+                if vectors > 0 { whole(0, chunk, stride, at, scales, &sums) }
+                if vectors > 1 { whole(1, chunk, stride, at, scales, &sums) }
+                if vectors > 2 { whole(2, chunk, stride, at, scales, &sums) }
+                if vectors > 3 { whole(3, chunk, stride, at, scales, &sums) }
+                k &+= 8
+                chunk += Code.chunkBytes
+            }
+            if k < end {
+                // The end of the reduction: fewer than eight, and beyond them the activations are not ours. Widened, they are taken
+                // one by one.
+                for p in 0..<vectors / perPanel {
+                    widenChunk(
+                        ISA.self, Code.self, chunk + p &* stride, scaleRow - coding.scaleRowBytes + p &* stride,
+                        wide: coding.wideScales, into: scratch + p &* 128)
+                }
+                var row = UnsafeRawPointer(scratch)
+                while k < end {
+                    for v in 0..<vectors {
+                        let offset: Int = (v / perPanel) &* 512 &+ (v % perPanel) &* ISA.Vector.scalarCount &* 4
+                        let column = (row + offset).loadUnaligned(as: ISA.Vector.self)
+                        for r in 0..<rows {
+                            let offset: Int = r &* 256 &+ k
+                            sums[r][v] = ISA.multiplyAdd(sums[r][v], ISA.Vector(repeating: a[offset]), column)
+                        }
+                    }
+                    row += 64
+                    k &+= 1
+                }
+            }
+        }
+        for v in 0..<vectors {
+            let panel: UnsafeMutablePointer<Float> = operands.c + (v / perPanel) &* operands.cPanelStride
+            for r in 0..<rows {
+                let offset: Int = r &* 16 &+ (v % perPanel) &* ISA.Vector.scalarCount
+                let place = UnsafeMutableRawPointer(panel + offset)
+                var sum = sums[r][v]
+                if operands.accumulate { sum = place.loadUnaligned(as: ISA.Vector.self) + sum }
+                place.storeBytes(of: sum, as: ISA.Vector.self)
+            }
+        }
+    }
+
+    /// Vector `v` of the columns at a chunk's eight k.
+    @_alwaysEmitIntoClient @inline(__always)
+    static func whole(
+        _ v: Int, _ chunk: UnsafeRawPointer, _ stride: Int, _ a: UnsafePointer<Float>,
+        _ scales: InlineArray<vectors, ISA.Vector>,
+        _ sums: inout InlineArray<rows, InlineArray<vectors, ISA.Vector>>
+    ) {
+        let perPanel: Int = 16 / ISA.Vector.scalarCount
+        for half in 0..<2 {
+            let numbers = Code.columns(ISA.self, chunk + (v / perPanel) &* stride, v % perPanel, last: half == 1)
+            for step in 0..<4 {
+                let column = numbers[step] * scales[v]
+                for r in 0..<rows {
+                    let offset: Int = r &* 256 &+ half &* 4 &+ step
+                    sums[r][v] = ISA.multiplyAdd(sums[r][v], ISA.Vector(repeating: a[offset]), column)
+                }
+            }
+            // Else the vectors would share their broadcasts, and all decoded numbers wait for them, more than there are registers.
+            for r in 0..<rows { sums[r][v] = ISA.settled(sums[r][v]) }
+        }
+    }
+}
+
+/// Widens the eight k of one chunk, [8][16].
+@_alwaysEmitIntoClient @inline(__always)
+func widenChunk<ISA: InstructionSet, Code: CodedColumns>(
+    _: ISA.Type, _: Code.Type, _ chunk: UnsafeRawPointer, _ scaleRow: UnsafeRawPointer, wide: Bool,
+    into target: UnsafeMutablePointer<Float>
+) {
+    let place = UnsafeMutableRawPointer(target)
+    for v in 0..<16 / ISA.Vector.scalarCount {
+        let scale = ISA.scales(scaleRow, v, wide: wide)
+        for half in 0..<2 {
+            let numbers = Code.columns(ISA.self, chunk, v, last: half == 1)
+            for step in 0..<4 {
+                let offset: Int = (half &* 4 &+ step) &* 64 &+ v &* ISA.Vector.scalarCount &* 4
+                (place + offset).storeBytes(of: numbers[step] * scale, as: ISA.Vector.self)
+            }
+        }
+    }
+}
+
+/// Widens one block of a coded panel to fp32, [k][16]. Writes whole chunks: up to seven rows past the block's end hold nothing.
+@_alwaysEmitIntoClient @inline(__always)
+func widenCodes<ISA: InstructionSet, Code: CodedColumns>(
+    _: ISA.Type, _: Code.Type, _ coding: PanelCoding, _ source: UnsafeRawPointer, depth: Int,
+    into target: UnsafeMutablePointer<Float>
+) {
+    let group: Int = 1 << coding.groupShift
+    var scaleRow = source
+    var chunk = source + coding.scaleBytes(depth)
+    var k = 0
+    while k < depth {
+        let end = min(k &+ group, depth)
+        while k < end {
+            widenChunk(ISA.self, Code.self, chunk, scaleRow, wide: coding.wideScales, into: target + k &* 16)
+            k &+= 8
+            chunk += Code.chunkBytes
+        }
+        scaleRow += coding.scaleRowBytes
+    }
+}

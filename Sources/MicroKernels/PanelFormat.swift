@@ -1,0 +1,98 @@
+/// How the weights of a panel are stored.
+public enum PanelFormat: Sendable, Hashable {
+    case float32, bfloat16, float16
+    case coded(PanelCoding)
+
+    /// Bytes of the codes or numbers of 16 columns at one k.
+    @_alwaysEmitIntoClient @inline(__always)
+    public var rowBytes: Int {
+        switch self {
+        case .float32: 64
+        case .bfloat16, .float16: 32
+        case .coded(let coding): coding.chunkBytes / PanelCoding.chunk
+        }
+    }
+
+    /// Bytes of a panel's reduction block of `depth` values of k.
+    @_alwaysEmitIntoClient @inline(__always)
+    public func blockBytes(_ depth: Int) -> Int {
+        if case .coded(let coding) = self { coding.blockBytes(depth) } else { depth &* rowBytes }
+    }
+
+    /// Bytes of a panel of `depth` values of k: its blocks one after the other, all but the last of full length.
+    @_alwaysEmitIntoClient @inline(__always)
+    public func panelBytes(_ depth: Int) -> Int {
+        let rest: Int = depth & 255
+        return (depth >> 8) &* blockBytes(PanelLayout.block) &+ (rest == 0 ? 0 : blockBytes(rest))
+    }
+}
+
+/// How a panel of codes and scales is stored: what a code means, how many k share a scale, and the scales' width.
+///
+/// A reduction block holds first its scales, for each group of k the 16 columns' (bf16 laid out as in a bf16 panel, or fp32), filled
+/// up to a multiple of 64 bytes; then its codes in chunks of 8 values of k, the last one filled up. So a panel is one stream, and a
+/// block needs nothing from elsewhere.
+public struct PanelCoding: Sendable, Hashable {
+    public var code: PanelCode
+    /// Values of k that share a scale, as a power of two: 4 … 8.
+    public var groupShift: Int
+    /// Scales in fp32, not bf16.
+    public var wideScales: Bool
+
+    @_alwaysEmitIntoClient @inline(__always)
+    public init(code: PanelCode, groupShift: Int, wideScales: Bool) {
+        self.code = code
+        self.groupShift = groupShift
+        self.wideScales = wideScales
+    }
+
+    /// Values of k in a chunk.
+    @_alwaysEmitIntoClient @inline(__always) public static var chunk: Int { 8 }
+    @_alwaysEmitIntoClient @inline(__always) public var chunkBytes: Int { code == .float8E4M3 ? 128 : 64 }
+    @_alwaysEmitIntoClient @inline(__always) public var scaleRowBytes: Int { wideScales ? 64 : 32 }
+
+    /// Bytes of a block before its codes.
+    @_alwaysEmitIntoClient @inline(__always)
+    public func scaleBytes(_ depth: Int) -> Int {
+        let groups: Int = (depth &+ (1 << groupShift) &- 1) >> groupShift
+        return (groups &* scaleRowBytes &+ 63) & ~63
+    }
+
+    @_alwaysEmitIntoClient @inline(__always)
+    public func blockBytes(_ depth: Int) -> Int { scaleBytes(depth) &+ ((depth &+ 7) >> 3) &* chunkBytes }
+}
+
+/// Codes of a panel. Their places within a chunk are chosen so that AVX2 decodes them in order with few instructions:
+///
+/// - Eight bits: column c at k is byte 64·(c div 8) + 16·(k div 2) + 2·(c mod 8) + k mod 2. An fp16 number is made of each byte, eight
+///   columns at a time.
+/// - Four bits: column c at k is in byte 16·(c div 4) + 8·(k div 2 mod 2) + 2·(c mod 4) + k mod 2, in the high half where k ≥ 4.
+///   Two table look-ups give the bytes of bf16 numbers; interleaved they are words of two k of one column, like those of bf16 panels.
+public enum PanelCode: UInt8, Sendable, Hashable {
+    case float8E4M3, float4E2M1, int4
+
+    /// What decoded numbers must be multiplied by; packed scales include it. E4M3 is decoded through fp16, whose exponents are biased
+    /// by 8 more.
+    @_alwaysEmitIntoClient @inline(__always) public var factor: Float { self == .float8E4M3 ? 256 : 1 }
+}
+
+/// The sixteen numbers of a four-bit code, in bf16: their low and their high bytes, the first in the lowest byte.
+public struct NibbleTable {
+    public var low: SIMD4<UInt32>
+    public var high: SIMD4<UInt32>
+
+    @_alwaysEmitIntoClient @inline(__always)
+    init(low: SIMD4<UInt32>, high: SIMD4<UInt32>) {
+        self.low = low
+        self.high = high
+    }
+
+    /// One number. Plain, for the baseline.
+    @_alwaysEmitIntoClient @inline(__always)
+    func number(_ nibble: UInt32) -> Float {
+        let word = Int(nibble >> 2)
+        let shift: UInt32 = (nibble & 3) &* 8
+        let bits: UInt32 = (high[word] >> shift & 255) << 8 | (low[word] >> shift & 255)
+        return Float(bitPattern: bits << 16)
+    }
+}

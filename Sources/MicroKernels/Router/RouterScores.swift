@@ -1,0 +1,195 @@
+/// The lowest and highest logit there is for the router; see ``usable(_:)``.
+@_alwaysEmitIntoClient @inline(__always)
+var highestLogit: Float { 3.402_823_47e38 }
+
+/// Logits as the router uses them: NaN and -∞ count as the lowest finite number, +∞ as the highest. So ids are always in range,
+/// weights always finite, and a poisoned token disturbs no other.
+@_alwaysEmitIntoClient @inline(__always)
+func usable(_ logits: SIMD8<Float>) -> SIMD8<Float> {
+    typealias V = SIMD8<Float>
+    let limit = V(repeating: highestLogit)
+    var z = logits
+    z.replace(with: limit, where: z .> limit)
+    // Written so that NaN falls under it.
+    z.replace(with: V(repeating: 0) - limit, where: .!(z .>= (V(repeating: 0) - limit)))
+    return z
+}
+
+/// Copies a row of logits, each made usable, padded with the lowest to a whole number of 16; returns the highest.
+@_alwaysEmitIntoClient @inline(__always)
+func cleanLogits(_ row: UnsafePointer<Float>, _ count: Int, into target: UnsafeMutablePointer<Float>) -> Float {
+    typealias V = SIMD8<Float>
+    var highest = V(repeating: 0 - highestLogit)
+    let padded = RouterSelection.padded(count)
+    var index = 0
+    while index < padded {
+        var z = V(repeating: 0 - highestLogit)
+        if index &+ 8 <= count {
+            z = usable(UnsafeRawPointer(row + index).loadUnaligned(as: V.self))
+        } else {
+            var lane = 0
+            while index &+ lane < count {
+                z[lane] = row[index &+ lane]
+                lane &+= 1
+            }
+            z = usable(z)
+        }
+        highest.replace(with: z, where: z .> highest)
+        UnsafeMutableRawPointer(target + index).storeBytes(of: z, as: V.self)
+        index &+= 8
+    }
+    var best = highest[0]
+    for lane in 1..<8 where highest[lane] > best { best = highest[lane] }
+    return best
+}
+
+/// σ(a)
+public enum Sigmoid: ElementwiseFunction {
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+        let one = SIMD8<Float>(repeating: 1)
+        return one / (one + exponential(ISA.self, SIMD8<Float>(repeating: 0) - a))
+    }
+}
+
+/// √log(1 + eᵃ)
+public enum SqrtSoftplus: ElementwiseFunction {
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+        typealias V = SIMD8<Float>
+        let zero = V(repeating: 0)
+        // log(1 + eᵃ) = max(a, 0) + log(1 + e) with e = e^-|a| in 0...1, and log(1 + e) = 2 artanh s for s = e/(2 + e) ≤ 1/3, an odd
+        // series whose terms beyond s¹⁵ are below 10⁻⁹ of the sum.
+        let negative = a .< zero
+        let e = exponential(ISA.self, a.replacing(with: zero - a, where: .!negative))
+        let s = e / (V(repeating: 2) + e)
+        let square = s * s
+        var p = V(repeating: 0.066_666_666_7)
+        p = ISA.multiplyAdd(V(repeating: 0.076_923_076_9), p, square)
+        p = ISA.multiplyAdd(V(repeating: 0.090_909_090_9), p, square)
+        p = ISA.multiplyAdd(V(repeating: 0.111_111_111), p, square)
+        p = ISA.multiplyAdd(V(repeating: 0.142_857_143), p, square)
+        p = ISA.multiplyAdd(V(repeating: 0.2), p, square)
+        p = ISA.multiplyAdd(V(repeating: 0.333_333_333), p, square)
+        p = ISA.multiplyAdd(V(repeating: 1), p, square)
+        let softplus = (s + s) * p + a.replacing(with: zero, where: negative)
+        return softplus.squareRoot()
+    }
+}
+
+/// values ← function(values), the last vector in part.
+@_alwaysEmitIntoClient @inline(__always)
+func applyInPlace<ISA: InstructionSet, Function: ElementwiseFunction>(
+    _: ISA.Type, _: Function.Type, _ values: UnsafeMutablePointer<Float>, _ count: Int
+) {
+    typealias V = SIMD8<Float>
+    var index = 0
+    while index < count {
+        let place = UnsafeMutableRawPointer(values + index)
+        if index &+ 8 <= count {
+            place.storeBytes(of: Function.apply(ISA.self, place.loadUnaligned(as: V.self)), as: V.self)
+        } else {
+            var part = V(repeating: 0)
+            var lane = 0
+            while index &+ lane < count {
+                part[lane] = values[index &+ lane]
+                lane &+= 1
+            }
+            part = Function.apply(ISA.self, part)
+            lane = 0
+            while index &+ lane < count {
+                values[index &+ lane] = part[lane]
+                lane &+= 1
+            }
+        }
+        index &+= 8
+    }
+}
+
+/// Σ exp(z - highest) over a row: 16 lanes, each over every sixteenth element, joined by one fixed tree.
+@_alwaysEmitIntoClient @inline(__always)
+func sumOfExponentials<ISA: InstructionSet>(
+    _: ISA.Type, _ row: UnsafePointer<Float>, _ count: Int, _ highest: Float
+) -> Float {
+    var low = SIMD8<Float>(repeating: 0)
+    var high = SIMD8<Float>(repeating: 0)
+    var index = 0
+    while index < count {
+        low += shiftedExponential(ISA.self, row, index, count, highest)
+        high += shiftedExponential(ISA.self, row, index &+ 8, count, highest)
+        index &+= 16
+    }
+    return joinLanes(low, high)
+}
+
+/// exp(z - highest) of eight elements, 0 past the end.
+@_alwaysEmitIntoClient @inline(__always)
+func shiftedExponential<ISA: InstructionSet>(
+    _: ISA.Type, _ row: UnsafePointer<Float>, _ index: Int, _ count: Int, _ highest: Float
+) -> SIMD8<Float> {
+    typealias V = SIMD8<Float>
+    let zero = V(repeating: 0)
+    var z = zero
+    var beyond = zero
+    if index &+ 8 <= count {
+        z = UnsafeRawPointer(row + index).loadUnaligned(as: V.self)
+    } else {
+        beyond = V(repeating: 1)
+        var lane = 0
+        while index &+ lane < count {
+            z[lane] = row[index &+ lane]
+            beyond[lane] = 0
+            lane &+= 1
+        }
+    }
+    let e = exponential(ISA.self, z - V(repeating: highest))
+    return e.replacing(with: zero, where: beyond .!= zero)
+}
+
+/// The tree: lanes i and i + 8, then i and i + 4, i + 2, i + 1.
+@_alwaysEmitIntoClient @inline(__always)
+func joinLanes(_ low: SIMD8<Float>, _ high: SIMD8<Float>) -> Float {
+    let eight = low + high
+    let four = eight.lowHalf + eight.highHalf
+    let two = four.lowHalf + four.highHalf
+    return two[0] + two[1]
+}
+
+/// Σ of a short row in the same lanes and tree.
+@_alwaysEmitIntoClient @inline(__always)
+func sumInLanes(_ values: UnsafePointer<Float>, _ count: Int) -> Float {
+    var low = SIMD8<Float>(repeating: 0)
+    var high = SIMD8<Float>(repeating: 0)
+    var index = 0
+    while index < count {
+        if index & 8 == 0 { low[index & 7] += values[index] } else { high[index & 7] += values[index] }
+        index &+= 1
+    }
+    return joinLanes(low, high)
+}
+
+/// values ← exp(values - highest)
+@_alwaysEmitIntoClient @inline(__always)
+func exponentials<ISA: InstructionSet>(
+    _: ISA.Type, _ values: UnsafeMutablePointer<Float>, _ count: Int, _ highest: Float
+) {
+    var index = 0
+    while index < count {
+        let e = shiftedExponential(ISA.self, values, index, count, highest)
+        var lane = 0
+        while lane < 8 && index &+ lane < count {
+            values[index &+ lane] = e[lane]
+            lane &+= 1
+        }
+        index &+= 8
+    }
+}
+
+@_alwaysEmitIntoClient @inline(__always)
+func scale(_ values: UnsafeMutablePointer<Float>, _ count: Int, by factor: Float) {
+    var index = 0
+    while index < count {
+        values[index] *= factor
+        index &+= 1
+    }
+}

@@ -1,0 +1,264 @@
+import CPlatform
+import MicroKernels
+
+/// Packs matrices whose tensors store rows of outputs: a task takes some panels, reads the sixteen rows of each into its worker's
+/// staging memory, checks them, and interleaves them.
+struct PanelRowPacking: ParallelWork {
+    private let job: PackingJob
+    private let source: any WeightSource
+    private let configuration: MoEConfiguration
+    private let scratch: MemoryRegion
+    /// Bytes of sixteen rows in their widest form. A worker has four of these: rows as stored, rows as wanted, codes, scales.
+    private let stagingBytes: Int
+    private let failure: FirstFailure
+
+    /// Panels in a task: enough that reading is sequential for a while.
+    private static let panelsPerChunk = 16
+    var chunks: Int { (job.matrices.panels + Self.panelsPerChunk - 1) / Self.panelsPerChunk }
+
+    init(
+        job: PackingJob, source: any WeightSource, configuration: MoEConfiguration, workers: Int, failure: FirstFailure
+    ) throws(MoEError) {
+        self.job = job
+        self.source = source
+        self.configuration = configuration
+        self.failure = failure
+        stagingBytes = 16 * job.matrices.depth * 4
+        scratch = try MemoryRegion(bytes: workers * 4 * stagingBytes, purpose: "staging memory for packing")
+    }
+
+    func run(task: Int, worker: Int) {
+        if failure.error != nil { return }
+        let group = task / chunks
+        let first = task % chunks * Self.panelsPerChunk
+        let base = scratch.base + worker * 4 * stagingBytes
+        let staging = Staging(
+            stored: base, wanted: base + stagingBytes, codes: base + 2 * stagingBytes, scales: base + 3 * stagingBytes)
+        do throws(MoEError) {
+            for panel in first..<min(first + Self.panelsPerChunk, job.matrices.panels) {
+                try pack(group: group, panel: panel, staging)
+            }
+        } catch {
+            failure.report(error, task: task)
+        }
+    }
+
+    private struct Staging {
+        var stored: UnsafeMutableRawPointer
+        var wanted: UnsafeMutableRawPointer
+        var codes: UnsafeMutableRawPointer
+        var scales: UnsafeMutableRawPointer
+    }
+
+    /// Consecutive rows of one tensor that fill columns of a panel from `slot` on.
+    private struct Part {
+        var name: WeightName
+        var rows: Range<Int>
+        var slot: Int
+    }
+
+    private func parts(group: Int, panel: Int) -> [Part] {
+        let matrices = job.matrices
+        let tensors = job.rows(group)
+        if matrices.gated {
+            let start = panel * PanelLayout.half
+            return tensors.enumerated().map { index, tensor in
+                Part(
+                    name: tensor.name, rows: start..<min(start + PanelLayout.half, tensor.count),
+                    slot: index * PanelLayout.half)
+            }
+        }
+        // The panel's columns, cut where one tensor's rows end and the next one's begin.
+        var first = 0
+        var parts: [Part] = []
+        let columns = panel * PanelLayout.width..<min((panel + 1) * PanelLayout.width, matrices.columns)
+        for tensor in tensors {
+            let part = columns.clamped(to: first..<first + tensor.count)
+            if !part.isEmpty {
+                parts.append(
+                    Part(
+                        name: tensor.name, rows: part.lowerBound - first..<part.upperBound - first,
+                        slot: part.lowerBound - columns.lowerBound))
+            }
+            first += tensor.count
+        }
+        return parts
+    }
+
+    private func pack(group: Int, panel: Int, _ staging: Staging) throws(MoEError) {
+        let matrices = job.matrices
+        let parts = parts(group: group, panel: panel)
+        let target = matrices.weights + group * matrices.groupBytes + panel * matrices.panelBytes
+        if case .coded(let coding) = matrices.format {
+            try packCodes(parts, coding, staging, target)
+            return
+        }
+        let wanted = matrices.format.elementType ?? .float32
+        let rowBytes = matrices.depth * wanted.byteCount
+        // Absent columns are zero.
+        if parts.reduce(0, { $0 + $1.rows.count }) < PanelLayout.width {
+            memset(staging.wanted, 0, PanelLayout.width * rowBytes)
+        }
+        for part in parts { try stage(part, staging, wanted, rowBytes) }
+        let finite =
+            wanted == .float32
+            ? PanelInterleave.words(staging.wanted, target, matrices.depth)
+            : PanelInterleave.halves(staging.wanted, target, matrices.depth, wanted)
+        if !finite { throw complaint(parts, staging, wanted, rowBytes) }
+    }
+
+    /// Leaves a part's rows in the wanted type.
+    private func stage(
+        _ part: Part, _ staging: Staging, _ wanted: ElementType, _ rowBytes: Int
+    ) throws(MoEError) {
+        let depth = job.matrices.depth
+        let place = staging.wanted + part.slot * rowBytes
+        let count = part.rows.count * depth
+        let stored: ElementType
+        switch source.format(of: part.name) {
+        case .plain(let type) where type == wanted:
+            try source.read(part.name, rows: part.rows, into: .init(start: place, count: part.rows.count * rowBytes))
+            return
+        case .plain(let type):
+            try source.read(
+                part.name, rows: part.rows, into: .init(start: staging.stored, count: count * type.byteCount))
+            stored = type
+        case .transposed:
+            // A tensor of inputs among others of outputs: no published layout has this, so the plain way will do.
+            let values = try source.floats(part.name, rows: part.rows, configuration)
+            values.withUnsafeBytes { staging.stored.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+            stored = .float32
+        case .quantised(let code, let group):
+            try decode(part, code, group, staging)
+            stored = .float32
+        }
+        // What is not finite now would be said to be too large for the wanted type.
+        if let odd = NumberRows.firstNotFinite(staging.stored, stored, count) {
+            throw .notFinite(
+                source.describe(part.name), row: part.rows.lowerBound + odd / depth, column: odd % depth)
+        }
+        NumberRows.convert(staging.stored, stored, place, wanted, count)
+    }
+
+    /// Finds what ``PanelInterleave`` found not finite: a stored number, or one that its conversion made so.
+    private func complaint(
+        _ parts: [Part], _ staging: Staging, _ wanted: ElementType, _ rowBytes: Int
+    ) -> MoEError {
+        let depth = job.matrices.depth
+        for part in parts {
+            let place = staging.wanted + part.slot * rowBytes
+            if let odd = NumberRows.firstNotFinite(place, wanted, part.rows.count * depth) {
+                let (row, column) = (part.rows.lowerBound + odd / depth, odd % depth)
+                let name = source.describe(part.name)
+                if case .plain(let type) = source.format(of: part.name), type == wanted {
+                    return .notFinite(name, row: row, column: column)
+                }
+                return .weights(
+                    tensor: name, problem: "the value at [\(row), \(column)] is too large for \(wanted.rawValue)")
+            }
+        }
+        return .weights(tensor: parts.first.map { source.describe($0.name) } ?? "", problem: "is not finite")
+    }
+
+    /// Reads codes and scales of a part and leaves fp32 numbers in `staging.stored`.
+    private func decode(
+        _ part: Part, _ code: WeightCode, _ group: Int, _ staging: Staging
+    ) throws(MoEError) {
+        let depth = job.matrices.depth
+        let rowBytes = WeightFormat.quantised(code, group: group).rowBytes(depth)
+        let groups = (depth + group - 1) / group
+        try readCodes(part, code, rowBytes, staging.codes, slot: 0)
+        let scales = try readScales(part, groups, staging.scales, slot: 0)
+        let numbers = code.numbers
+        let out = staging.stored.assumingMemoryBound(to: Float.self)
+        for row in 0..<part.rows.count {
+            let codes = (staging.codes + row * rowBytes).assumingMemoryBound(to: UInt8.self)
+            for k in 0..<depth {
+                let bits = code.bitCount == 8 ? codes[k] : codes[k / 2] >> (k % 2 == 0 ? 0 : 4) & 15
+                out[row * depth + k] = numbers[Int(bits)] * scales[row * groups + k / group]
+            }
+        }
+    }
+
+    /// Reads a part's codes to their slots of sixteen rows, and rejects those that are not numbers.
+    private func readCodes(
+        _ part: Part, _ code: WeightCode, _ rowBytes: Int, _ target: UnsafeMutableRawPointer, slot: Int
+    ) throws(MoEError) {
+        let place = target + slot * rowBytes
+        let count = part.rows.count * rowBytes
+        try source.read(part.name, rows: part.rows, into: .init(start: place, count: count))
+        guard code == .float8E4M3 else { return }
+        let codes = place.assumingMemoryBound(to: UInt8.self)
+        var found: UInt8 = 0
+        for index in 0..<count { found |= codes[index] & 0x7f == 0x7f ? 1 : 0 }
+        if found != 0, let odd = (0..<count).first(where: { codes[$0] & 0x7f == 0x7f }) {
+            throw .notFinite(
+                source.describe(part.name), row: part.rows.lowerBound + odd / rowBytes, column: odd % rowBytes)
+        }
+    }
+
+    /// Reads a part's scales to their slots, `groups` a slot, and rejects those that are not finite.
+    @discardableResult
+    private func readScales(
+        _ part: Part, _ groups: Int, _ target: UnsafeMutableRawPointer, slot: Int
+    ) throws(MoEError) -> UnsafeMutablePointer<Float> {
+        let place = target.assumingMemoryBound(to: Float.self) + slot * groups
+        let count = part.rows.count * groups
+        try source.readScales(part.name, rows: part.rows, into: .init(start: place, count: count))
+        if let odd = NumberRows.firstNotFinite(place, .float32, count) {
+            throw .weights(
+                tensor: source.describe(part.name),
+                problem: "the scale at [\(part.rows.lowerBound + odd / groups), \(odd % groups)] is not finite; "
+                    + "expected finite scales")
+        }
+        return place
+    }
+
+    /// Codes and scales of a panel as they are, block by block.
+    private func packCodes(
+        _ parts: [Part], _ coding: PanelCoding, _ staging: Staging, _ target: UnsafeMutableRawPointer
+    ) throws(MoEError) {
+        let depth = job.matrices.depth
+        guard let first = parts.first, case .quantised(let code, let group) = source.format(of: first.name) else {
+            return
+        }
+        let rowBytes = WeightFormat.quantised(code, group: group).rowBytes(depth)
+        let groups = (depth + group - 1) / group
+        // Absent columns have the scale 0.
+        if parts.reduce(0, { $0 + $1.rows.count }) < PanelLayout.width {
+            memset(staging.codes, 0, PanelLayout.width * rowBytes)
+            memset(staging.scales, 0, PanelLayout.width * groups * 4)
+        }
+        for part in parts {
+            try readCodes(part, code, rowBytes, staging.codes, slot: part.slot)
+            try readScales(part, groups, staging.scales, slot: part.slot)
+        }
+        let scales = staging.scales.assumingMemoryBound(to: Float.self)
+        var block = target
+        for start in stride(from: 0, to: depth, by: PanelLayout.block) {
+            let count = min(PanelLayout.block, depth - start)
+            for (index, k) in stride(from: start, to: start + count, by: 1 << coding.groupShift).enumerated() {
+                let row = block + index * coding.scaleRowBytes
+                for column in 0..<PanelLayout.width {
+                    let scale = scales[column * groups + k / group] * coding.code.factor
+                    if coding.wideScales {
+                        row.storeBytes(of: scale, toByteOffset: column * 4, as: Float.self)
+                    } else {
+                        let half = column % PanelLayout.half * 2 + column / PanelLayout.half
+                        row.storeBytes(
+                            of: UInt16(scale.bitPattern >> 16), toByteOffset: half * 2, as: UInt16.self)
+                    }
+                }
+            }
+            PanelInterleave.codes(
+                staging.codes, rowBytes: rowBytes, start: start, count: count, coding.code,
+                block + coding.scaleBytes(count))
+            block += coding.blockBytes(count)
+        }
+    }
+}
+
+extension WeightCode {
+    /// What each code stands for.
+    var numbers: [Float] { (0..<1 << bitCount).map { value(UInt8($0)) } }
+}
