@@ -34,20 +34,19 @@ struct TensorResolver {
     }
 
     func checkShape(
-        _ place: (file: SafetensorsFile, tensor: SafetensorsTensor), _ shapes: [Int]..., reason: String? = nil
+        _ place: (file: SafetensorsFile, tensor: SafetensorsTensor), _ shape: [Int],
+        reason: String = "config.json calls"
     ) throws(MoEError) {
-        guard !shapes.contains(place.tensor.shape) else { return }
-        let called = shapes.map { "\($0)" }.joined(separator: " or ")
-        throw fault(
-            place, "has shape \(place.tensor.shape); \(reason ?? "config.json calls") for \(called)")
+        guard place.tensor.shape != shape else { return }
+        throw fault(place, "has shape \(place.tensor.shape); \(reason) for \(shape)")
     }
 
     /// The element type of numbers that are stored as they are.
     private func plainType(
-        _ place: (file: SafetensorsFile, tensor: SafetensorsTensor), _ addition: String = ""
+        _ place: (file: SafetensorsFile, tensor: SafetensorsTensor)
     ) throws(MoEError) -> ElementType {
         guard let type = place.tensor.type.elementType else {
-            throw fault(place, "is stored as \(place.tensor.type.rawValue); expected F32, BF16 or F16\(addition)")
+            throw fault(place, "is stored as \(place.tensor.type.rawValue); expected F32, BF16 or F16")
         }
         return type
     }
@@ -127,7 +126,7 @@ struct TensorResolver {
         case .u8, .i8, .f4:
             try checkShape(place, [rows, type == .f4 ? columns : (columns + 1) / 2])
             let scales = try float4Scales(
-                scaleName, global: [(suffix + "_scale_2", false)], rows: rows, columns: columns)
+                scaleName, global: (suffix + "_scale_2", divides: false), rows: rows, columns: columns)
             return StoredMatrix(
                 file: place.file, tensor: place.tensor, format: .quantised(.float4E2M1, group: scales.group),
                 rows: rows, columns: columns, scales: scales.scales)
@@ -167,7 +166,7 @@ struct TensorResolver {
         case .u8:
             try checkShape(place, [rows, (columns + 1) / 2])
             let scales = try float4Scales(
-                suffix + "_scale", global: [(suffix + "_global_scale", true)], rows: rows, columns: columns)
+                suffix + "_scale", global: (suffix + "_global_scale", divides: true), rows: rows, columns: columns)
             return StoredMatrix(
                 file: place.file, tensor: place.tensor, format: .quantised(.float4E2M1, group: scales.group),
                 rows: rows, columns: columns, scales: scales.scales)
@@ -231,7 +230,7 @@ struct TensorResolver {
 
     /// The scales of an FP4 matrix: powers of two for each 32 codes, or FP8 numbers for each 16 and one for all.
     private mutating func float4Scales(
-        _ suffix: String, global: [(name: String, divides: Bool)], rows: Int, columns: Int
+        _ suffix: String, global: (name: String, divides: Bool), rows: Int, columns: Int
     ) throws(MoEError) -> (scales: StoredScales, group: Int) {
         let (place, number) = try scaleTensor(suffix)
         let group = if case .float8 = number { 16 } else { 32 }
@@ -239,14 +238,13 @@ struct TensorResolver {
         try checkShape(place, [rows, groups], reason: "a scale for each \(group) of [\(rows), \(columns)] calls")
         var scales = StoredScales(file: place.file, tensor: place.tensor, number: number, groups: groups)
         if case .float8 = number {
-            let (name, divides) = global[0]
-            let whole = try find(name)
+            let whole = try find(global.name)
             guard whole.tensor.type == .f32, whole.tensor.shape.reduce(1, *) == 1 else {
                 throw fault(
                     whole, "is \(whole.tensor.type.rawValue) of shape \(whole.tensor.shape); expected one number in F32"
                 )
             }
-            scales.global = .init(file: whole.file, tensor: whole.tensor, divides: divides)
+            scales.global = .init(file: whole.file, tensor: whole.tensor, divides: global.divides)
         }
         return (scales, group)
     }

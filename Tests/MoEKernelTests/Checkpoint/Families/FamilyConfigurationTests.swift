@@ -688,4 +688,51 @@ struct FamilyConfigurationTests {
             for layer in checkpoint.moeLayers { _ = try checkpoint.configuration(layer: layer) }
         }
     }
+
+    /// Whatever stands at a key, there is a configuration or an error of the library's own.
+    @Test(arguments: ModelFamily.known.map(\.modelTypes[0]))
+    func noValueTraps(_ type: String) throws {
+        let values = [
+            "null", "true", "0", "-1", "1", "1073741824", "9223372036854775807", "-9223372036854775808",
+            "0.5", "-2.5",
+            "1e300", "\"\"", "\"x\"", "[]", "[1]", "[0,1,2,3,4]", "{}", #"{"a":[{}]}"#,
+        ]
+        let scratch = try Scratch()
+        var keys = Self.content
+        keys["model_type"] = "\"\(type)\""
+        let more = [
+            "num_experts", "num_local_experts", "moe_num_experts", "n_shared_experts", "num_shared_experts",
+            "moe_layers",
+            "routed_scaling_factor", "first_k_dense_replace", "moe_layer_freq", "mlp_layer_types", "swiglu_limit",
+            "shared_expert_intermediate_size", "shared_intermediate_size", "expert_capacity", "num_hash_layers",
+            "moe_eval_capacity_token_fraction", "encoder_layers", "decoder_layers", "num_decoder_layers",
+            "moe_latent_size", "rms_norm_eps", "router_jitter_noise", "moe_norm_min", "expert_layer_period",
+            "expert_layer_offset", "moe_layer_interval", "moe_layer_end_index", "num_sparse_encoder_layers",
+            "enable_moe_block", "top_k_experts", "decoder_sparse_step", "interleave_moe_layer_step",
+            "quantization_config",
+            "text_config", "moe_topk", "moe_k", "num_shared_expert", "moe_num_shared_experts", "moe_token_dropout",
+        ]
+        var turn = type.utf8.reduce(0) { $0 + Int($1) }
+        for key in Set(keys.keys).union(more).sorted() where key != "model_type" {
+            for value in values {
+                // All of them with every family takes half a minute, and has been done; a run takes its turn.
+                turn += 1
+                guard turn % 8 == 0 else { continue }
+                var changed = keys
+                if !key.hasSuffix("num_experts") && !["deepseek", "glm"].contains(where: type.hasPrefix) {
+                    changed["num_experts"] = "8"
+                }
+                changed[key] = value
+                try scratch.write(
+                    "config.json", "{" + changed.map { "\"\($0.key)\": \($0.value)" }.joined(separator: ",") + "}")
+                _ = try? Self.everything(scratch.path)
+            }
+        }
+    }
+
+    private static func everything(_ folder: String) throws(MoEError) {
+        let model = try CheckpointModel(in: folder)
+        for layer in model.moeLayers.prefix(3) + model.moeLayers.suffix(1) { _ = try model.configuration(layer: layer) }
+        _ = try CheckpointSummary(of: folder)
+    }
 }
