@@ -60,6 +60,72 @@ private struct IdentityRouter: WeightSource {
         }
     }
 
+    /// Different ways of saying the same router.
+    @Test func identities() throws {
+        var generator = SeededGenerator(seed: 8)
+        let logits = (0..<50).map { _ in (0..<12).map { _ in Float.random(in: -3...3, using: &generator) } }
+        func equal(_ a: RouterConfiguration, _ b: RouterConfiguration, topK: Int, within tolerance: Float = 0) throws {
+            for (a, b) in zip(try route(logits, topK: topK, a), try route(logits, topK: topK, b)) {
+                #expect(a.expertIndices == b.expertIndices)
+                #expect(zip(a.weights, b.weights).allSatisfy { abs($0 - $1) <= tolerance * $1 })
+            }
+        }
+        // Softmax over all, chosen, divided by their sum; or chosen, then softmax over them.
+        try equal(
+            .init(), .init(score: .logits, weightTransform: .softmaxOverSelected, normalisation: .none), topK: 4,
+            within: 1e-6)
+        for score in [RouterScore.softmax, .sigmoid, .sqrtSoftplus] {
+            let plain = RouterConfiguration(score: score, normalisation: .sum(epsilon: 1e-20), scale: 2.5)
+            for by in [GroupScore.max, .topTwoSum] {
+                var grouped = plain
+                grouped.selection = .grouped(groups: 1, keep: 1, by: by)
+                try equal(plain, grouped, topK: 4)
+                // All groups kept are no groups.
+                grouped.selection = .grouped(groups: 3, keep: 3, by: by)
+                try equal(plain, grouped, topK: 4)
+            }
+        }
+        // One group at the upper level has all the weight.
+        try equal(.init(), .init(selection: .hierarchical(groups: 1, keep: 1)), topK: 3, within: 1e-6)
+        try equal(.init(normalisation: .norm(p: 1)), .init(), topK: 5, within: 1e-6)
+        try equal(.init(normalisation: .clampedSum(minimum: 1e-12)), .init(), topK: 5, within: 1e-6)
+    }
+
+    /// A group's rank is its best, or its two best together; experts outside the kept groups are out whatever their score.
+    @Test func groupsOfKnownLogits() throws {
+        // Groups {5, 0}, {4, 3}, {1, 1}.
+        let logits: [[Float]] = [[5, 0, 4, 3, 1, 1]]
+        for routing in try route(
+            logits, topK: 2,
+            .init(score: .logits, selection: .grouped(groups: 3, keep: 1, by: .max), normalisation: .none))
+        {
+            #expect(routing.expertIndices == [0, 1])
+            #expect(routing.weights == [5, 0])
+        }
+        for routing in try route(
+            logits, topK: 2,
+            .init(score: .logits, selection: .grouped(groups: 3, keep: 1, by: .topTwoSum), normalisation: .none))
+        {
+            #expect(routing.expertIndices == [2, 3])
+        }
+        // Negative scores in the kept group still go before anything outside of it.
+        for routing in try route(
+            [[-9, -8, -7, -6, -1, -50]], topK: 2,
+            .init(score: .logits, selection: .grouped(groups: 3, keep: 1, by: .topTwoSum), normalisation: .none))
+        {
+            #expect(routing.expertIndices == [3, 2])
+        }
+    }
+
+    /// Where a normalisation would divide by zero, weights are zero, not NaN.
+    @Test func scoresThatAreAllZero() throws {
+        for routing in try route(
+            [[-200, -200, -200]], topK: 2, .init(score: .sigmoid, normalisation: .sum(epsilon: 0)))
+        {
+            #expect(routing.weights == [0, 0])
+        }
+    }
+
     @Test func balanceOfKnownRoutings() throws {
         let even = try Routing(
             tokens: 4, experts: 4, topK: 1, logits: Array(repeating: 0, count: 16), expertIndices: [0, 1, 2, 3],
