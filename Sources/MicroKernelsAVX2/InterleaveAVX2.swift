@@ -33,8 +33,8 @@ public func interleaveHalvesAVX2(
             }
             var at = 0
             while at < count &* 32 {
-                cp_stream4(target + (start &* 32 &+ at), (strip + at).load(as: SIMD4<UInt32>.self))
-                at &+= 16
+                cp_stream8(target + (start &* 32 &+ at), (strip + at).load(as: SIMD8<UInt32>.self))
+                at &+= 32
             }
             start &+= 32
         }

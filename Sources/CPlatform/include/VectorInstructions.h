@@ -52,6 +52,11 @@ CP_VECTOR cp_words8 cp_interleave_last8(cp_words8 low, cp_words8 high) {
 
 typedef int16_t cp_halves16 __attribute__((ext_vector_type(16)));
 
+/// As cp_stream4, to a 32-byte boundary.
+CP_VECTOR void cp_stream8(void *_Nonnull place, cp_words8 words) {
+    __builtin_nontemporal_store(words, (cp_words8 *)place);
+}
+
 /// The first or last four halves, two words or one pair of words of each 16 bytes of `a` and of `b`, taken in turn.
 CP_VECTOR cp_words8 cp_interleave_first_halves(cp_halves16 a, cp_halves16 b) {
     return (cp_words8)__builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 8, 24, 9, 25, 10, 26, 11, 27);
