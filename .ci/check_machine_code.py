@@ -2,8 +2,8 @@
 """Reads the disassembly of a release build.
 
 AVX instructions may stand only in functions of the AVX modules: the linker keeps one body of a generic function that several
-modules emit, and it must never be an AVX one on the baseline path. The innermost loops of the register tiles must call nothing
-and spill nothing, and the full tiles must be there with all their multiply-adds.
+modules emit, and it must never be an AVX one on the baseline path. The innermost loops of the register tiles and of decoding must
+call nothing and spill nothing, and the full tiles must be there with all their multiply-adds, those over codes with their look-ups.
 """
 import re
 import subprocess
@@ -24,6 +24,7 @@ for line in text.splitlines():
 
 failures = []
 largest = {"ymm": 0, "zmm": 0}
+lookups = {"ymm": 0, "zmm": 0}
 loops = 0
 for name, body in functions.items():
     # Mangled names abbreviate repeated parts, but every function of an AVX module names its instruction set.
@@ -34,7 +35,7 @@ for name, body in functions.items():
         if bad:
             failures.append(f"AVX outside the AVX modules: {name}: {bad[1]} {bad[2]}")
         continue
-    if not re.search(r"4tile_|residentTile|4rows|onePanel|[cC]odedTile|5coded", name):
+    if not re.search(r"4tile_|residentTile|4rows|onePanel|[cC]odedTile|5coded|widenCodes|widenRows|sweep", name):
         continue
     # Backward jumps delimit loops; an innermost one holds no other.
     spans = []
@@ -48,9 +49,12 @@ for name, body in functions.items():
             continue
         inside = [i for i in body if start <= i[0] <= end]
         fused = [i for i in inside if i[1].startswith("vfmadd") and i[1].endswith("ps")]
-        if len(fused) < 2 or "vdivps" in {i[1] for i in inside}:
+        decoded = [i for i in inside if i[1] in ("vpshufb", "vcvtph2ps")]
+        if len(fused) < 2 and len(decoded) < 2 or "vdivps" in {i[1] for i in inside}:
             continue
-        width = "zmm" if any("%zmm" in i[2] for i in fused) else "ymm"
+        width = "zmm" if any("%zmm" in i[2] for i in fused + decoded) else "ymm"
+        if len(fused) >= 32:
+            lookups[width] = max(lookups[width], sum(i[1] == "vpshufb" for i in decoded))
         largest[width] = max(largest[width], len(fused))
         loops += 1
         if any(i[1].startswith("call") for i in inside):
@@ -63,6 +67,9 @@ if largest["ymm"] < 12:
     failures.append(f"the AVX2 tile of 6 × 16 is missing: its largest loop has {largest['ymm']} multiply-adds, not 12")
 if largest["zmm"] < 24:
     failures.append(f"the AVX-512 tile of 12 × 32 is missing: its largest loop has {largest['zmm']} multiply-adds, not 24")
+for width, count in lookups.items():
+    if count < 16:
+        failures.append(f"the tile of one row over four-bit codes is missing: {count} look-ups in {width}, not 16")
 for failure in failures[:20]:
     print(failure, file=sys.stderr)
 print(f"machine code: {len(functions)} functions, {loops} hot loops, {len(failures)} failures")

@@ -139,19 +139,27 @@ public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, 
         _ scales: InlineArray<vectors, ISA.Vector>,
         _ sums: inout InlineArray<rows, InlineArray<vectors, ISA.Vector>>
     ) {
+        half(v, last: false, chunk, stride, a, scales, &sums)
+        half(v, last: true, chunk, stride, a + 4, scales, &sums)
+    }
+
+    @_alwaysEmitIntoClient @inline(__always)
+    static func half(
+        _ v: Int, last: Bool, _ chunk: UnsafeRawPointer, _ stride: Int, _ a: UnsafePointer<Float>,
+        _ scales: InlineArray<vectors, ISA.Vector>,
+        _ sums: inout InlineArray<rows, InlineArray<vectors, ISA.Vector>>
+    ) {
         let perPanel: Int = 16 / ISA.Vector.scalarCount
-        for half in 0..<2 {
-            let numbers = Code.columns(ISA.self, chunk + (v / perPanel) &* stride, v % perPanel, last: half == 1)
-            for step in 0..<4 {
-                let column = numbers[step] * scales[v]
-                for r in 0..<rows {
-                    let offset: Int = r &* 256 &+ half &* 4 &+ step
-                    sums[r][v] = ISA.multiplyAdd(sums[r][v], ISA.Vector(repeating: a[offset]), column)
-                }
+        let numbers = Code.columns(ISA.self, chunk + (v / perPanel) &* stride, v % perPanel, last: last)
+        for step in 0..<4 {
+            let column = numbers[step] * scales[v]
+            for r in 0..<rows {
+                let offset: Int = r &* 256 &+ step
+                sums[r][v] = ISA.multiplyAdd(sums[r][v], ISA.Vector(repeating: a[offset]), column)
             }
-            // Else the vectors would share their broadcasts, and all decoded numbers wait for them, more than there are registers.
-            for r in 0..<rows { sums[r][v] = ISA.settled(sums[r][v]) }
         }
+        // Else the vectors would share their broadcasts, and all decoded numbers wait for them, more than there are registers.
+        for r in 0..<rows { sums[r][v] = ISA.settled(sums[r][v]) }
     }
 }
 
@@ -164,12 +172,12 @@ func widenChunk<ISA: InstructionSet, Code: CodedColumns>(
     let place = UnsafeMutableRawPointer(target)
     for v in 0..<16 / ISA.Vector.scalarCount {
         let scale = ISA.scales(scaleRow, v, wide: wide)
-        for half in 0..<2 {
-            let numbers = Code.columns(ISA.self, chunk, v, last: half == 1)
-            for step in 0..<4 {
-                let offset: Int = (half &* 4 &+ step) &* 64 &+ v &* ISA.Vector.scalarCount &* 4
-                (place + offset).storeBytes(of: numbers[step] * scale, as: ISA.Vector.self)
-            }
+        let first = Code.columns(ISA.self, chunk, v, last: false)
+        let second = Code.columns(ISA.self, chunk, v, last: true)
+        for step in 0..<4 {
+            let offset: Int = step &* 64 &+ v &* ISA.Vector.scalarCount &* 4
+            (place + offset).storeBytes(of: first[step] * scale, as: ISA.Vector.self)
+            (place + (offset &+ 256)).storeBytes(of: second[step] * scale, as: ISA.Vector.self)
         }
     }
 }

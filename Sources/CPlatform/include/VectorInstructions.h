@@ -6,6 +6,22 @@
 
 #define CP_VECTOR static inline __attribute__((always_inline))
 
+typedef uint32_t cp_words4 __attribute__((ext_vector_type(4)));
+
+/// Stores to a 16-byte boundary past the caches: for memory that is written whole and not read soon, which is then not read first.
+CP_VECTOR void cp_stream4(void *_Nonnull place, cp_words4 words) {
+    __builtin_nontemporal_store(words, (cp_words4 *)place);
+}
+
+/// Streamed stores become visible before later ones.
+CP_VECTOR void cp_stream_end(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_sfence();
+#else
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
 #if defined(__AVX2__) && defined(__F16C__)
 
 typedef uint32_t cp_words8 __attribute__((ext_vector_type(8)));
@@ -34,6 +50,27 @@ CP_VECTOR cp_words8 cp_interleave_last8(cp_words8 low, cp_words8 high) {
         57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63);
 }
 
+typedef int16_t cp_halves16 __attribute__((ext_vector_type(16)));
+
+/// As cp_stream4, to a 32-byte boundary.
+CP_VECTOR void cp_stream8(void *_Nonnull place, cp_words8 words) {
+    __builtin_nontemporal_store(words, (cp_words8 *)place);
+}
+
+/// The first or last four halves, two words or one pair of words of each 16 bytes of `a` and of `b`, taken in turn.
+CP_VECTOR cp_words8 cp_interleave_first_halves(cp_halves16 a, cp_halves16 b) {
+    return (cp_words8)__builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 8, 24, 9, 25, 10, 26, 11, 27);
+}
+CP_VECTOR cp_words8 cp_interleave_last_halves(cp_halves16 a, cp_halves16 b) {
+    return (cp_words8)__builtin_shufflevector(a, b, 4, 20, 5, 21, 6, 22, 7, 23, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+CP_VECTOR cp_words8 cp_interleave_first_words(cp_words8 a, cp_words8 b) {
+    return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+}
+CP_VECTOR cp_words8 cp_interleave_last_words(cp_words8 a, cp_words8 b) {
+    return __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+}
+
 /// No instruction, but what comes before and leads to `sum` stays before, and loads that come after stay after: so a long unrolled
 /// body is worked off piece by piece and needs registers for one piece.
 CP_VECTOR cp_floats8 cp_settle8(cp_floats8 sum) {
@@ -52,7 +89,6 @@ CP_VECTOR cp_floats8 cp_widen_float16x8(cp_halves8 bits) {
 
 typedef uint32_t cp_words16 __attribute__((ext_vector_type(16)));
 typedef float cp_floats16 __attribute__((ext_vector_type(16)));
-typedef int16_t cp_halves16 __attribute__((ext_vector_type(16)));
 typedef uint8_t cp_bytes64 __attribute__((ext_vector_type(64)));
 typedef _Float16 cp_float16x16 __attribute__((ext_vector_type(16)));
 typedef char cp_chars64 __attribute__((vector_size(64)));

@@ -8,6 +8,9 @@ package enum LayerConformance {
         package let tokens: Int
         package let instructionSet: CPUInstructionSet
         package let seed: UInt64
+        /// Codes that experts are stored in, nil for numbers.
+        package var code: WeightCode?
+        package var group = 32
 
         package var description: String {
             let c = configuration
@@ -17,9 +20,10 @@ package enum LayerConformance {
                 case .dense(let width): ", shared \(width)"
                 case .sigmoidGated(let width): ", gated shared \(width)"
                 }
+            let stored = code.map { "\($0.rawValue) by \(group)" } ?? (c.weightType ?? .float32).rawValue
             let identity = c.identityExperts > 0 ? "+\(c.identityExperts)" : ""
             return "layer \(instructionSet.rawValue): T \(tokens) H \(c.hidden) F \(c.expertHidden) "
-                + "E \(c.experts)\(identity) k \(c.topK) \((c.weightType ?? .float32).rawValue) \(c.expert.isGated ? "gated" : "plain") "
+                + "E \(c.experts)\(identity) k \(c.topK) \(stored) \(c.expert.isGated ? "gated" : "plain") "
                 + "\(c.expert.activation.rawValue)\(c.expert.hasBiases ? " biases" : "")\(shared)"
                 + ", \(c.router.score) \(c.router.selection)"
         }
@@ -62,10 +66,25 @@ package enum LayerConformance {
                     }
                 }
             }
-        }
-        for set in sets {
+            cases += try codedCases(set)
             for (index, configuration) in try models().enumerated() {
                 cases.append(Case(configuration: configuration, tokens: 30, instructionSet: set, seed: UInt64(index)))
+            }
+        }
+        return cases
+    }
+
+    /// Every code at lengths that no chunk, group or block divides, with one row, few and many.
+    private static func codedCases(_ set: CPUInstructionSet) throws(MoEError) -> [Case] {
+        var cases: [Case] = []
+        for (turn, code) in WeightCode.allCases.enumerated() {
+            for (tokens, group) in [(1, 32), (5, 128), (40, 16)] {
+                let configuration = try MoEConfiguration(
+                    experts: 6, topK: 2, hidden: 301, expertHidden: 67, shared: .dense(width: 24))
+                cases.append(
+                    Case(
+                        configuration: configuration, tokens: tokens, instructionSet: set,
+                        seed: UInt64(1000 + turn), code: code, group: group))
             }
         }
         return cases
@@ -110,7 +129,13 @@ package enum LayerConformance {
     /// Runs one case; nil when it passes, else what was wrong.
     package static func run(_ test: Case, pool: ThreadPool) throws(MoEError) -> WrongResult? {
         let configuration = test.configuration
-        let weights = MoEWeights.random(seed: test.seed)
+        var weights = MoEWeights.random(seed: test.seed)
+        if let code = test.code {
+            weights = MoEWeights(
+                CodedRandomWeights(
+                    numbers: try weights.source(configuration), configuration: configuration, code: code,
+                    group: test.group))
+        }
         let layer = try MoELayer(configuration, weights: weights, pool: pool, instructionSet: test.instructionSet)
         var generator = SplitMix64(seed: test.seed)
         let x = (0..<test.tokens * configuration.hidden).map { _ in Float(generator.unit() * 3.4 - 1.7) }

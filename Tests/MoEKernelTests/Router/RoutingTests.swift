@@ -120,7 +120,7 @@ private struct IdentityRouter: WeightSource {
     /// Where a normalisation would divide by zero, weights are zero, not NaN.
     @Test func scoresThatAreAllZero() throws {
         for routing in try route(
-            [[-200, -200, -200]], topK: 2, .init(score: .sigmoid, normalisation: .sum(epsilon: 0)))
+            [[-200, -200, -200]], topK: 2, .init(score: .sqrtSoftplus, normalisation: .sum(epsilon: 0)))
         {
             #expect(routing.weights == [0, 0])
         }

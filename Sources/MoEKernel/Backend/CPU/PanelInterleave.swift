@@ -1,10 +1,19 @@
+import CPlatform
 import MicroKernels
+
+#if arch(x86_64)
+    import MicroKernelsAVX2
+#endif
 
 /// The inner loops of packing: sixteen rows of a matrix, one after the other, into the layout of one panel.
 ///
-/// Sixteen rows of a power-of-two length share one cache set, so all of them take values from a whole cache line of a row, eight rows
-/// at a time, while it is there. Transposing goes by interleaving vectors, two instructions for two of them.
+/// Sixteen rows of a power-of-two length share one cache set, so values are taken from a whole cache line of each row, eight rows at a
+/// time, while it is there. Transposing goes by interleaving vectors, two instructions for two of them, into a strip of 1 KiB; from
+/// there whole cache lines are streamed to the panel, which memory would otherwise send here first to be overwritten.
 enum PanelInterleave {
+    private static let stripBytes = 1024
+    private static let hasAVX2 = cp_detect_features().avx2
+
     /// [16][depth] halves → [depth][16] halves in the order of a panel of that type. Returns whether all numbers are finite.
     static func halves(
         _ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int, _ type: ElementType
@@ -12,30 +21,39 @@ enum PanelInterleave {
         let exponent = NumberRows.exponent(type)
         // The two columns of a word: i and 8 + i in bf16, 2i and 2i + 1 in fp16.
         let (step, apart): (Int, Int) = type == .bfloat16 ? (depth &* 2, depth &* 16) : (depth &* 4, depth &* 2)
-        let mask = SIMD8<UInt16>(repeating: exponent)
-        var odd = SIMD8<UInt16>(repeating: 0)
+        var largest = SIMD8<Int16>(repeating: 0)
         var start = 0
-        while start &+ 8 <= depth {
-            let end = min(start &+ 32, depth &- 7)
-            for quad in 0..<2 {
-                let rows = source + quad &* 4 &* step
-                var k = start
-                while k < end {
-                    let at = rows + k &* 2
-                    let (w0, f0) = pair(at, at + apart, mask)
-                    let (w1, f1) = pair(at + step, at + (step &+ apart), mask)
-                    let (w2, f2) = pair(at + 2 &* step, at + (2 &* step &+ apart), mask)
-                    let (w3, f3) = pair(at + 3 &* step, at + (3 &* step &+ apart), mask)
-                    odd |= f0 | f1 | f2 | f3
-                    let place = target + (k &* 32 &+ quad &* 16)
-                    transpose(w0.lowHalf, w1.lowHalf, w2.lowHalf, w3.lowHalf, place, 32)
-                    transpose(w0.highHalf, w1.highHalf, w2.highHalf, w3.highHalf, place + 128, 32)
-                    k &+= 8
-                }
+        #if arch(x86_64)
+            if hasAVX2 {
+                start = interleaveHalvesAVX2(source, target, depth: depth, step: step, apart: apart, largest: &largest)
             }
-            start &+= 32
+        #endif
+        withUnsafeTemporaryAllocation(byteCount: stripBytes, alignment: 64) { strip in
+            let strip = strip.baseAddress!
+            while start &+ 8 <= depth {
+                let count = min(32, (depth &- start) & ~7)
+                for quad in 0..<2 {
+                    let rows = source + (quad &* 4 &* step &+ start &* 2)
+                    var k = 0
+                    while k < count {
+                        let at = rows + k &* 2
+                        let w0 = pair(at, at + apart, &largest)
+                        let w1 = pair(at + step, at + (step &+ apart), &largest)
+                        let w2 = pair(at + 2 &* step, at + (2 &* step &+ apart), &largest)
+                        let w3 = pair(at + 3 &* step, at + (3 &* step &+ apart), &largest)
+                        let place = strip + (k &* 32 &+ quad &* 16)
+                        transpose(w0.lowHalf, w1.lowHalf, w2.lowHalf, w3.lowHalf, place, 32)
+                        transpose(w0.highHalf, w1.highHalf, w2.highHalf, w3.highHalf, place + 128, 32)
+                        k &+= 8
+                    }
+                }
+                stream(strip, target + start &* 32, count &* 32)
+                start &+= 32
+            }
         }
-        var found = odd != SIMD8(repeating: 0)
+        cp_stream_end()
+        var found = false
+        for lane in 0..<8 { found = found || largest[lane] >= Int16(exponent) }
         let out = target.assumingMemoryBound(to: UInt32.self)
         for k in depth & ~7..<depth {
             for column in 0..<8 {
@@ -52,32 +70,30 @@ enum PanelInterleave {
     /// [16][depth] fp32 numbers → [depth][16]. Returns whether all are finite.
     static func words(_ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int) -> Bool {
         let rowBytes: Int = depth &* 4
-        let mask = SIMD4<UInt32>(repeating: 0x7f80_0000)
         var odd = SIMD4<UInt32>(repeating: 0)
-        var start = 0
-        while start &+ 4 <= depth {
-            let end = min(start &+ 16, depth &- 3)
-            for quad in 0..<4 {
-                let rows = source + quad &* 4 &* rowBytes
-                var k = start
-                while k < end {
-                    let at = rows + k &* 4
-                    let w0 = at.loadUnaligned(as: SIMD4<UInt32>.self)
-                    let w1 = (at + rowBytes).loadUnaligned(as: SIMD4<UInt32>.self)
-                    let w2 = (at + 2 &* rowBytes).loadUnaligned(as: SIMD4<UInt32>.self)
-                    let w3 = (at + 3 &* rowBytes).loadUnaligned(as: SIMD4<UInt32>.self)
-                    let one = SIMD4<UInt32>(repeating: 1)
-                    let none = SIMD4<UInt32>(repeating: 0)
-                    odd |= none.replacing(with: one, where: w0 & mask .== mask)
-                    odd |= none.replacing(with: one, where: w1 & mask .== mask)
-                    odd |= none.replacing(with: one, where: w2 & mask .== mask)
-                    odd |= none.replacing(with: one, where: w3 & mask .== mask)
-                    transpose(w0, w1, w2, w3, target + (k &* 64 &+ quad &* 16), 64)
-                    k &+= 4
+        withUnsafeTemporaryAllocation(byteCount: stripBytes, alignment: 64) { strip in
+            let strip = strip.baseAddress!
+            var start = 0
+            while start &+ 4 <= depth {
+                let count = min(16, (depth &- start) & ~3)
+                for quad in 0..<4 {
+                    let rows = source + (quad &* 4 &* rowBytes &+ start &* 4)
+                    var k = 0
+                    while k < count {
+                        let at = rows + k &* 4
+                        let w0 = word(at, &odd)
+                        let w1 = word(at + rowBytes, &odd)
+                        let w2 = word(at + 2 &* rowBytes, &odd)
+                        let w3 = word(at + 3 &* rowBytes, &odd)
+                        transpose(w0, w1, w2, w3, strip + (k &* 64 &+ quad &* 16), 64)
+                        k &+= 4
+                    }
                 }
+                stream(strip, target + start &* 64, count &* 64)
+                start &+= 16
             }
-            start &+= 16
         }
+        cp_stream_end()
         var found = odd != SIMD4(repeating: 0)
         let values = source.assumingMemoryBound(to: UInt32.self)
         let out = target.assumingMemoryBound(to: UInt32.self)
@@ -91,21 +107,40 @@ enum PanelInterleave {
         return !found
     }
 
-    /// Eight halves each of two rows as words, low and high, and a mark where one has all bits of the mask.
+    /// Eight halves each of two rows as words, low and high. Keeps the largest magnitudes: infinities and NaNs are above all others.
     @inline(__always)
     private static func pair(
-        _ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ mask: SIMD8<UInt16>
-    ) -> (SIMD8<UInt32>, SIMD8<UInt16>) {
-        let a = low.loadUnaligned(as: SIMD8<UInt16>.self)
-        let b = high.loadUnaligned(as: SIMD8<UInt16>.self)
-        var both = SIMD16<UInt16>()
+        _ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ largest: inout SIMD8<Int16>
+    ) -> SIMD8<UInt32> {
+        let a = low.loadUnaligned(as: SIMD8<Int16>.self)
+        let b = high.loadUnaligned(as: SIMD8<Int16>.self)
+        var both = SIMD16<Int16>()
         both.evenHalf = a
         both.oddHalf = b
-        let none = SIMD8<UInt16>(repeating: 0)
-        let one = SIMD8<UInt16>(repeating: 1)
-        let odd =
-            none.replacing(with: one, where: a & mask .== mask) | none.replacing(with: one, where: b & mask .== mask)
-        return (unsafeBitCast(both, to: SIMD8<UInt32>.self), odd)
+        let magnitude = SIMD8<Int16>(repeating: 0x7fff)
+        let (sizeA, sizeB) = (a & magnitude, b & magnitude)
+        largest.replace(with: sizeA, where: sizeA .> largest)
+        largest.replace(with: sizeB, where: sizeB .> largest)
+        return unsafeBitCast(both, to: SIMD8<UInt32>.self)
+    }
+
+    /// Four words, marking what has all bits of the exponent.
+    @inline(__always)
+    private static func word(_ place: UnsafeRawPointer, _ odd: inout SIMD4<UInt32>) -> SIMD4<UInt32> {
+        let words = place.loadUnaligned(as: SIMD4<UInt32>.self)
+        let mask = SIMD4<UInt32>(repeating: 0x7f80_0000)
+        odd.replace(with: mask, where: words & mask .== mask)
+        return words
+    }
+
+    /// Copies to memory that is not read soon; both on 16-byte boundaries.
+    @inline(__always)
+    private static func stream(_ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ bytes: Int) {
+        var at = 0
+        while at < bytes {
+            cp_stream4(target + at, (source + at).load(as: SIMD4<UInt32>.self))
+            at &+= 16
+        }
     }
 
     /// Four rows of four words, stored as four columns `stride` bytes apart.

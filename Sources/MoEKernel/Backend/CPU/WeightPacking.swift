@@ -21,6 +21,8 @@ struct PackingJob {
 
     func pack(_ configuration: MoEConfiguration, from source: any WeightSource, pool: ThreadPool) throws(MoEError) {
         let failure = FirstFailure()
+        let pages = PageTouch(base: matrices.weights, byteCount: matrices.groups * matrices.groupBytes)
+        pool.run(pages, tasks: pages.count)
         if isTransposed(source) {
             let work = try TransposedPacking(job: self, source: source, workers: pool.threads, failure: failure)
             pool.run(work, tasks: matrices.groups * work.runs)
@@ -65,6 +67,26 @@ struct PackingJob {
 extension MoEError {
     static func notFinite(_ tensor: String, row: Int, column: Int) -> MoEError {
         .weights(tensor: tensor, problem: "the value at [\(row), \(column)] is not finite; expected finite weights")
+    }
+}
+
+/// Asks the system for memory one large page a task, before it is filled. Two threads that come upon the same absent page both clear
+/// one, and one clears for nothing.
+private struct PageTouch: ParallelWork {
+    let base: UnsafeMutableRawPointer
+    let byteCount: Int
+
+    private static let pageBytes = 1 << 21
+    private var first: Int { Int(bitPattern: base) / Self.pageBytes }
+    /// Pages that the memory has a part in; none where it is too small to bother.
+    var count: Int {
+        byteCount < Self.pageBytes ? 0 : (Int(bitPattern: base) + byteCount - 1) / Self.pageBytes - first + 1
+    }
+
+    func run(task: Int, worker: Int) {
+        let page = (first + task) * Self.pageBytes - Int(bitPattern: base)
+        // What is not packed yet is zero.
+        base.storeBytes(of: 0, toByteOffset: max(page, 0), as: UInt8.self)
     }
 }
 
