@@ -4,28 +4,42 @@ struct CheckpointModel: Sendable {
     let family: ModelFamily
     let quantisation: QuantisationConfig
     /// The Mixture-of-Experts layers, ascending; an encoder's come before its decoder's.
-    let moeLayers: [Int]
-    private let places: [Int: LayerPlace]
+    private(set) var moeLayers: [Int]
+    private var places: [Int: LayerPlace]
 
     init(in folder: String) throws(MoEError) {
         config = try CheckpointConfig(at: "\(folder)/config.json", known: MoECheckpoint.supportedModelTypes)
         family = ModelFamily.of(config.modelType)!
         quantisation = try QuantisationConfig(config)
-        var places: [Int: LayerPlace] = [:]
-        var before = 0
-        for (position, stack) in family.stacks.enumerated() {
-            for index in try stack.moeLayers(config) {
-                places[before + index] = LayerPlace(stack: position, index: index)
-            }
-            before += try stack.count(config)
-        }
-        self.places = places
+        places = try Self.places(family.stacks.indices, family, config)
         moeLayers = places.keys.sorted()
         guard let first = moeLayers.first else {
             throw .checkpoint(file: config.path, tensor: nil, problem: "describes no Mixture-of-Experts layer")
         }
         // Asked for here, so that a fault in config.json shows before any weights are looked at.
         _ = try configuration(layer: first)
+    }
+
+    /// Numbers the layers of those stacks alone that a checkpoint holds, where it holds an encoder or a decoder without the other.
+    mutating func keepStacks(of prefixes: LayerPrefixes) throws(MoEError) {
+        let held = family.stacks.indices.filter { prefixes.holds(family.stacks[$0]) }
+        guard !held.isEmpty, held.count < family.stacks.count else { return }
+        places = try Self.places(held, family, config)
+        moeLayers = places.keys.sorted()
+    }
+
+    private static func places(
+        _ stacks: some Sequence<Int>, _ family: ModelFamily, _ config: CheckpointConfig
+    ) throws(MoEError) -> [Int: LayerPlace] {
+        var places: [Int: LayerPlace] = [:]
+        var before = 0
+        for position in stacks {
+            for index in try family.stacks[position].moeLayers(config) {
+                places[before + index] = LayerPlace(stack: position, index: index)
+            }
+            before += try family.stacks[position].count(config)
+        }
+        return places
     }
 
     /// A path without what may stand at its end.

@@ -14,7 +14,7 @@ public struct MoECheckpoint: Sendable {
     /// The family, `model_type` in config.json; one of ``supportedModelTypes``.
     public var modelType: String { model.config.modelType }
     /// The layers that are Mixture-of-Experts layers, ascending. A model with encoder and decoder counts its encoder's layers
-    /// first and goes on with its decoder's.
+    /// first and goes on with its decoder's; a folder that holds only one of them counts that one's.
     public var moeLayers: [Int] { model.moeLayers }
 
     /// The families that can be loaded.
@@ -35,9 +35,11 @@ public struct MoECheckpoint: Sendable {
     ///   or a key in it is missing or absurd.
     public init(at folder: String, pool: ThreadPool? = nil) throws(MoEError) {
         let folder = CheckpointModel.cleaned(folder)
-        model = try CheckpointModel(in: folder)
+        var model = try CheckpointModel(in: folder)
         tensors = try CheckpointTensors(in: folder)
         prefixes = LayerPrefixes(tensors.names, routers: model.routers)
+        try model.keepStacks(of: prefixes)
+        self.model = model
         sharedPool = SharedPool(pool)
     }
 

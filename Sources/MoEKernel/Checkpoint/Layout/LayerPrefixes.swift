@@ -48,6 +48,14 @@ struct LayerPrefixes: Sendable {
         return nil
     }
 
+    /// Whether any layer of a stack has a router here.
+    func holds(_ stack: LayerStack) -> Bool {
+        let routers = Set(stack.layout.routers)
+        return prefixes.contains { key, found in
+            routers.contains(key.router) && found.contains { stack.parent == nil || stack.parent == $0.parent }
+        }
+    }
+
     /// The prefix of a layer; nil where it has no router of any of these names.
     ///
     /// - Parameter parent: the part that has to stand before `layers`; nil where any will do.

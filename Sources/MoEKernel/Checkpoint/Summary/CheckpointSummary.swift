@@ -30,12 +30,11 @@ package struct CheckpointSummary: Sendable {
     ///   files are there.
     package init(of folder: String) throws(MoEError) {
         let folder = CheckpointModel.cleaned(folder)
-        let model = try CheckpointModel(in: folder)
+        var model = try CheckpointModel(in: folder)
         family = model.family.name
         modelType = model.config.modelType
         modelTypeKey = model.config.prefix + "model_type"
         quantisation = model.quantisation.method
-        moeLayers = model.moeLayers
 
         let hasFiles = [CheckpointTensors.singleName, CheckpointTensors.indexName]
             .contains { InputFile.exists("\(folder)/\($0)") }
@@ -51,6 +50,8 @@ package struct CheckpointSummary: Sendable {
             (files, missingFiles) = (index.shards.count, missing.sorted().map { index.shards[$0] })
         }
         let prefixes = LayerPrefixes(tensors?.names ?? [], routers: model.routers)
+        try model.keepStacks(of: prefixes)
+        moeLayers = model.moeLayers
 
         // Prefixes of layers of which something is in a missing file.
         var incomplete: Set<Substring> = []
