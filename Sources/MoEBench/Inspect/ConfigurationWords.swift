@@ -126,11 +126,14 @@ struct ConfigurationWords {
 
 extension WeightFormat {
     /// What people call it.
-    var words: String {
+    ///
+    /// - Parameter inputs: Those of the matrix.
+    func words(inputs: Int) -> String {
         switch self {
         case .plain(let type): type.rawValue
         case .transposed(let type): "\(type.rawValue), inputs first"
-        case .quantised(let code, let group): "\(code.rawValue), a scale for \(group) inputs"
+        case .quantised(let code, let group):
+            "\(code.rawValue), " + (group >= inputs ? "a scale for each output" : "a scale for \(group) inputs")
         }
     }
 }

@@ -65,22 +65,26 @@ package struct InspectReport {
     private func storage(_ group: CheckpointSummary.LayerGroup) -> [(title: String, text: String)] {
         let (c, storage) = (group.configuration, group.storage)
         func all(_ bytes: Int) -> String { Format.bytes(Self.times(bytes, group.layers.count)) }
-        func formats(_ formats: Set<WeightFormat>) -> String {
-            formats.map(\.words).sorted().joined(separator: " and ")
+        func formats(_ formats: LayerStorage.Formats, width: Int) -> String {
+            let words =
+                formats.inner.map { $0.words(inputs: c.expertWidth) } + formats.down.map { $0.words(inputs: width) }
+            return Set(words).sorted().joined(separator: " and ")
         }
         let source = group.measured.map { "by the headers of layer \($0)" } ?? "by config.json, no layer being complete"
         let expert = storage.expertBytes / c.experts
         var rows = [
-            ("stored", "experts \(formats(storage.expertFormats)); \(source)"),
+            ("stored", "experts \(formats(storage.expertFormats, width: c.expertHidden)); \(source)"),
             ("an expert", Format.bytes(expert)),
         ]
         var layer = "\(Format.bytes(storage.totalBytes)): experts \(Format.bytes(storage.expertBytes))"
         if storage.sharedBytes > 0 {
             layer += ", shared \(Format.bytes(storage.sharedBytes))"
-            if storage.sharedFormats != storage.expertFormats { layer += " (\(formats(storage.sharedFormats)))" }
+            if storage.sharedFormats != storage.expertFormats {
+                layer += " (\(formats(storage.sharedFormats, width: c.shared.width ?? 1)))"
+            }
         }
         layer += ", router \(Format.bytes(storage.routerBytes))"
-        if let format = storage.routerFormat { layer += " (\(format.words))" }
+        if let format = storage.routerFormat { layer += " (\(format.words(inputs: c.hidden)))" }
         rows.append(("a layer", layer))
         if group.layers.count > 1 {
             rows.append(("these layers", all(storage.totalBytes)))

@@ -63,7 +63,8 @@ struct InspectTests {
         #expect(group.layers == [0, 1] && group.measured == 0)
         #expect(group.storage.expertBytes == 3 * Folder.expertBytes)
         #expect(group.storage.routerBytes == 3 * 4 * 2 && group.storage.sharedBytes == 0)
-        #expect(group.storage.expertFormats == [.plain(.bfloat16)])
+        #expect(group.storage.expertFormats.inner == [.plain(.bfloat16)])
+        #expect(group.storage.expertFormats.down == [.plain(.bfloat16)])
         // Panels of 16 outputs, gate and up sharing one.
         #expect(group.storage.memoryBytes(group.configuration) == (3 * (16 * 4 + 16 * 6) + 16 * 4) * 2)
 
@@ -175,7 +176,7 @@ struct InspectTests {
         #expect(summary.files == 976 && summary.missingFiles.count == 976)
         let group = summary.groups[0]
         #expect(group.layers == Array(3..<61))
-        #expect(group.storage.expertFormats == [.quantised(.float8E4M3, group: 128)])
+        #expect(group.storage.expertFormats.down == [.quantised(.float8E4M3, group: 128)])
         let blocks = 16 * 56 * 4
         #expect(group.storage.expertBytes == 256 * 3 * (7168 * 2048 + blocks))
     }

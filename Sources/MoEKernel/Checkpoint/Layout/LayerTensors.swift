@@ -220,8 +220,8 @@ struct LayerTensors: WeightSource {
                 if let global = scales.global { add(global.tensor, to: part) }
             }
             switch name {
-            case .expert: storage.expertFormats.insert(matrix.format)
-            case .shared: storage.sharedFormats.insert(matrix.format)
+            case .expert(_, let projection): storage.expertFormats.insert(matrix.format, projection)
+            case .shared(let projection): storage.sharedFormats.insert(matrix.format, projection)
             case .router: storage.routerFormat = matrix.format
             default: break
             }

@@ -1,3 +1,5 @@
+import MicroKernels
+
 /// What a layer's weights take in a checkpoint's files, and how they are stored.
 package struct LayerStorage: Sendable, Hashable {
     /// Of all routed experts, scales and biases included.
@@ -5,9 +7,19 @@ package struct LayerStorage: Sendable, Hashable {
     package var sharedBytes = 0
     /// Of the router and whatever else all tokens meet: corrections, tables, latent projections.
     package var routerBytes = 0
-    package var expertFormats: Set<WeightFormat> = []
-    package var sharedFormats: Set<WeightFormat> = []
+    /// Of gate and up, which are kept together, and of down.
+    package var expertFormats = Formats()
+    package var sharedFormats = Formats()
     package var routerFormat: WeightFormat?
+
+    package struct Formats: Sendable, Hashable {
+        package var inner: Set<WeightFormat> = []
+        package var down: Set<WeightFormat> = []
+
+        mutating func insert(_ format: WeightFormat, _ projection: Projection) {
+            if projection == .down { down.insert(format) } else { inner.insert(format) }
+        }
+    }
 
     package var totalBytes: Int { expertBytes + sharedBytes + routerBytes }
 }
@@ -18,6 +30,11 @@ extension LayerStorage {
         assuming expert: WeightFormat, shared: WeightFormat, other: ElementType, block: (rows: Int, columns: Int)?,
         of c: MoEConfiguration
     ) {
+        /// A scale cannot be for more inputs than there are.
+        func fitted(_ format: WeightFormat, _ name: WeightName) -> WeightFormat {
+            guard case .quantised(let code, let group) = format, block == nil else { return format }
+            return .quantised(code, group: min(group, c.shape(of: name).columns))
+        }
         func bytes(_ name: WeightName, _ format: WeightFormat) -> Int {
             let (rows, columns) = c.shape(of: name)
             var bytes = rows * format.rowBytes(columns)
@@ -47,42 +64,46 @@ extension LayerStorage {
         if c.latent != nil {
             routerBytes += bytes(.latentIn, .plain(other)) + bytes(.latentOut, .plain(other))
         }
-        expertFormats = [expert]
-        sharedFormats = c.shared == .none ? [] : [shared]
+        for projection in projections {
+            expertFormats.insert(fitted(expert, .expert(0, projection)), projection)
+            if c.shared != .none { sharedFormats.insert(fitted(shared, .shared(projection)), projection) }
+        }
         routerFormat = .plain(other)
     }
 
-    /// About what the layer's packed weights take in memory, each matrix kept in the type or the codes that it is stored in.
+    /// About what the layer's packed weights take in memory, each matrix kept in the type or the codes that it is stored in. What
+    /// is not known from headers is whether bf16 holds the scales; that of FP8 codes it is taken not to.
     package func memoryBytes(_ c: MoEConfiguration, weightType: ElementType? = nil) -> Int {
-        // Outputs are kept in panels of 16, gate and up sharing one; a scale is kept for at most 256 inputs.
         func matrix(_ outputs: Int, _ inputs: Int, _ formats: Set<WeightFormat>, gated: Bool = false) -> Int {
-            let padded = gated ? (outputs + 7) / 8 * 16 : (outputs + 15) / 16 * 16
-            if let weightType { return padded * inputs * weightType.byteCount }
-            guard formats.count == 1, let format = formats.first else { return padded * inputs * 4 }
-            switch format {
-            case .plain(let type), .transposed(let type): return padded * inputs * type.byteCount
-            case .quantised(let code, let group):
-                let scales = (inputs + min(group, 256) - 1) / min(group, 256)
-                return padded * ((inputs * code.bitCount + 7) / 8 + scales * 4)
-            }
+            let columns = gated ? PanelLayout.half : PanelLayout.width
+            let format = weightType.map(PanelFormat.init) ?? Self.kept(formats, inputs: inputs)
+            return (outputs + columns - 1) / columns * format.panelBytes(inputs)
         }
         let gated = c.expert.isGated
-        let plainExperts = Set(
-            expertFormats.map { format in
-                if case .transposed(let type) = format { WeightFormat.plain(type) } else { format }
-            })
         var bytes =
             c.experts
-            * (matrix(c.expertHidden, c.expertWidth, plainExperts, gated: gated)
-                + matrix(c.expertWidth, c.expertHidden, plainExperts))
+            * (matrix(c.expertHidden, c.expertWidth, expertFormats.inner, gated: gated)
+                + matrix(c.expertWidth, c.expertHidden, expertFormats.down))
         if let width = c.shared.width {
-            bytes += matrix(width, c.hidden, sharedFormats, gated: gated) + matrix(c.hidden, width, sharedFormats)
+            bytes +=
+                matrix(width, c.hidden, sharedFormats.inner, gated: gated)
+                + matrix(c.hidden, width, sharedFormats.down)
         }
         let router = routerFormat.map { Set([$0]) } ?? []
-        bytes += matrix(c.choices, c.hidden, router)
+        bytes += matrix(c.choices + (c.shared.isGated ? 1 : 0), c.hidden, router)
         if let latent = c.latent {
             bytes += matrix(latent, c.hidden, router) + matrix(c.hidden, latent, router)
         }
         return bytes
+    }
+
+    /// How packing keeps matrices that are stored so: see `PanelFormat.holding`.
+    private static func kept(_ formats: Set<WeightFormat>, inputs: Int) -> PanelFormat {
+        let types = Set(formats.map(\.elementType))
+        if types.count == 1, let type = types.first! { return PanelFormat(type) }
+        guard formats.count == 1, case .quantised(let code, let group) = formats.first!,
+            let shift = PanelCoding.groupShift(group, depth: inputs)
+        else { return .float32 }
+        return .coded(PanelCoding(code: PanelCode(code), groupShift: shift, wideScales: code == .float8E4M3))
     }
 }
