@@ -55,7 +55,7 @@ extension InstructionSet {
     }
 }
 
-/// The register tile over codes: one or two rows, weights decoded in registers on their way from memory. Each weight is its code's
+/// The register tile over codes: few rows, weights decoded in registers on their way from memory. Each weight is its code's
 /// number times its scale, rounded; then the same multiply-adds in the same order as ``Tile``.
 public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, let vectors: Int> {
     @_alwaysEmitIntoClient @inline(__always)

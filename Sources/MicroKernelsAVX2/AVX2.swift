@@ -95,7 +95,7 @@ enum AVX2: InstructionSet {
 
     @inline(__always) static func settled(_ sum: Vector) -> Vector { cp_settle8(sum) }
 
-    @inline(__always) static func codedPanels(rows: Int) -> Int { rows == 1 ? 2 : rows == 2 ? 1 : 0 }
+    @inline(__always) static func codedPanels(rows: Int) -> Int { rows == 1 ? 2 : rows <= 4 ? 1 : 0 }
 
     @inline(__always)
     private static func coded<Code: CodedColumns>(
@@ -105,7 +105,9 @@ enum AVX2: InstructionSet {
         switch (rows, panels) {
         case (1, 2): CodedTile<AVX2, Code, 1, 4>.run(coding, operands, scratch)
         case (1, _): CodedTile<AVX2, Code, 1, 2>.run(coding, operands, scratch)
-        default: CodedTile<AVX2, Code, 2, 2>.run(coding, operands, scratch)
+        case (2, _): CodedTile<AVX2, Code, 2, 2>.run(coding, operands, scratch)
+        case (3, _): CodedTile<AVX2, Code, 3, 2>.run(coding, operands, scratch)
+        default: CodedTile<AVX2, Code, 4, 2>.run(coding, operands, scratch)
         }
     }
 

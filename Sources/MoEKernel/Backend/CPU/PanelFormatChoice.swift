@@ -121,8 +121,6 @@ private final class ScaleCensus: @unchecked Sendable {
             if lost != 0 { wide.store(true, ordering: .relaxed) }
             // A scale that is not a number is reported with its place when it is packed.
             if largest * code.largest * code.factor == .infinity { large.store(true, ordering: .relaxed) }
-            // Nothing more to learn where no scale can be too large to be seen here.
-            if lost != 0 && code.factor == 1 && failure.error != nil { return }
             row = end
         }
     }
