@@ -30,8 +30,12 @@ enum RunCommand: Command {
         Option("dtype", "TYPE", help: "how weights are stored: fp32, bf16 or fp16 [fp32]"),
         Option("expert", "KIND", help: "gated (gate, up, down) or plain (up, down) [gated]"),
         Option("activation", "NAME", help: "silu, gelu, gelu_tanh, quick_gelu, relu or relu2 [silu]"),
-        Option("router", "KIND", help: "softmax, or grouped: sigmoid, bias, the better half of the groups [softmax]"),
-        Option("groups", "G", help: "groups of a grouped router [8]"),
+        Option(
+            "router", "KIND",
+            help:
+                "softmax; grouped: sigmoid, bias, the better half of the groups; hierarchical: a router over groups and "
+                + "one within [softmax]"),
+        Option("groups", "G", help: "groups of experts of a grouped or hierarchical router [8]"),
         Option("device", "NAME", help: "cpu [cpu]"),
         Option("seconds", "S", help: "seconds of timed calls [6]"),
         CommonOptions.threads, CommonOptions.instructionSet, CommonOptions.seed, CommonOptions.json,

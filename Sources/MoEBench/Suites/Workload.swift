@@ -16,6 +16,8 @@ package struct Workload: Sendable, Hashable, Codable {
         /// Sigmoid scores and a correction bias; the k best of the better half of ``groups``, ranked by their two best
         /// (DeepSeek-V3).
         case grouped
+        /// Two levels: the best ``groups``, as many as experts are wanted, and the best expert of each.
+        case hierarchical
     }
 
     package var name: String
@@ -27,7 +29,7 @@ package struct Workload: Sendable, Hashable, Codable {
     package var expert = Expert.gated
     package var activation = Activation.silu
     package var router = Router.softmax
-    /// Groups of a grouped router.
+    /// Groups of a router that has some.
     package var groups = 8
     package var weightType = ElementType.float32
     package var seed: UInt64 = 1
@@ -76,6 +78,8 @@ package struct Workload: Sendable, Hashable, Codable {
                 score: .sigmoid, hasSelectionBias: true,
                 selection: .grouped(groups: groups, keep: max(groups / 2, 1), by: .topTwoSum),
                 normalisation: .sum(epsilon: 1e-20), scale: 2.5)
+        case .hierarchical:
+            RouterConfiguration(selection: .hierarchical(groups: groups, keep: min(topK, groups)))
         }
     }
 
