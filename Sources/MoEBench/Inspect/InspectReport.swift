@@ -113,7 +113,8 @@ package struct InspectReport {
         guard machine.memoryBytes > 0 else { return "all layers take about \(Format.bytes(needed))" }
         let has = "this machine has \(Format.bytes(machine.memoryBytes))"
         if needed <= machine.memoryBytes {
-            return "all \(layers) layers take about \(Format.bytes(needed)); \(has)"
+            return
+                "\(layers == 1 ? "the layer takes" : "all \(layers) layers take") about \(Format.bytes(needed)); \(has)"
         }
         // As many as fit, the cheapest assumption being that layers are alike.
         let fitting = Int(Double(layers) * Double(machine.memoryBytes) / Double(max(needed, 1)))

@@ -129,7 +129,9 @@ struct PanelRowPacking: ParallelWork {
             values.withUnsafeBytes { staging.stored.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
             stored = .float32
         case .quantised(let code, let group):
-            try decode(part, code, group, staging)
+            let decoded = wanted == .float32 ? place : staging.stored
+            try decode(part, code, group, staging, into: decoded.assumingMemoryBound(to: Float.self))
+            if wanted == .float32 { return }
             stored = .float32
         }
         // What is not finite now would be said to be too large for the wanted type.
@@ -160,22 +162,31 @@ struct PanelRowPacking: ParallelWork {
         return .weights(tensor: parts.first.map { source.describe($0.name) } ?? "", problem: "is not finite")
     }
 
-    /// Reads codes and scales of a part and leaves fp32 numbers in `staging.stored`.
+    /// Reads codes and scales of a part and leaves fp32 numbers.
     private func decode(
-        _ part: Part, _ code: WeightCode, _ group: Int, _ staging: Staging
+        _ part: Part, _ code: WeightCode, _ group: Int, _ staging: Staging, into target: UnsafeMutablePointer<Float>
     ) throws(MoEError) {
         let depth = job.matrices.depth
         let rowBytes = WeightFormat.quantised(code, group: group).rowBytes(depth)
         let groups = (depth + group - 1) / group
         try readCodes(part, code, rowBytes, staging.codes, slot: 0)
         let scales = try readScales(part, groups, staging.scales, slot: 0)
-        let numbers = code.numbers
-        let out = staging.stored.assumingMemoryBound(to: Float.self)
-        for row in 0..<part.rows.count {
-            let codes = (staging.codes + row * rowBytes).assumingMemoryBound(to: UInt8.self)
-            for k in 0..<depth {
-                let bits = code.bitCount == 8 ? codes[k] : codes[k / 2] >> (k % 2 == 0 ? 0 : 4) & 15
-                out[row * depth + k] = numbers[Int(bits)] * scales[row * groups + k / group]
+        code.numbers.withUnsafeBufferPointer { numbers in
+            let numbers = numbers.baseAddress!
+            for row in 0..<part.rows.count {
+                let codes = (staging.codes + row * rowBytes).assumingMemoryBound(to: UInt8.self)
+                let out = target + row * depth
+                for index in 0..<groups {
+                    let scale = scales[row * groups + index]
+                    let (first, end) = (index * group, min((index + 1) * group, depth))
+                    if code.bitCount == 8 {
+                        for k in first..<end { out[k] = numbers[Int(codes[k])] * scale }
+                    } else {
+                        for k in first..<end {
+                            out[k] = numbers[Int(codes[k >> 1] >> (UInt8(k & 1) << 2) & 15)] * scale
+                        }
+                    }
+                }
             }
         }
     }
