@@ -1,4 +1,4 @@
-/// The stages of ``MoELayer/forward(_:)``, each callable alone. They allocate what they return; a server uses the whole forward.
+/// The stages of ``MoELayer/forward(_:context:)``, each callable alone. They allocate what they return; a server uses the whole forward.
 extension MoELayer {
     /// Router: x [tokens, hidden] → logits → the k experts of each token and their weights, and who is dropped.
     ///
@@ -23,6 +23,9 @@ extension MoELayer {
 
     /// Experts: the output of every row of a plan, grouped by expert, and of the shared expert.
     ///
+    /// - Parameters:
+    ///   - x: [tokens, hidden], or any shape that ends in hidden.
+    ///   - plan: From a routing of these tokens.
     /// - Throws: ``MoEError/input(name:value:expectation:)`` when x, the plan and the layer do not fit each other.
     public func computeExperts<Element>(
         _ x: Tensor<Element>, _ plan: DispatchPlan
@@ -35,6 +38,7 @@ extension MoELayer {
                 value: "\(plan.tokens) tokens, top \(plan.topK), \(plan.expertOffsets.count - 1) experts",
                 expectation: "\(x.rows) tokens, top \(c.slots), \(c.choices) experts")
         }
+        try checkRows(plan)
         var workspace = MoEWorkspace()
         let tokens = try prepareStage(x.span, &workspace)
         let memory = workspace.buffers!
@@ -66,6 +70,10 @@ extension MoELayer {
 
     /// Combine: each token's expert rows weighted and summed in slot order, then the shared expert.
     ///
+    /// - Parameters:
+    ///   - output: What ``computeExperts(_:_:)`` gave.
+    ///   - routing: Whose ``Routing/appliedWeights`` weigh the rows.
+    ///   - plan: Made from that routing.
     /// - Returns: y [tokens, hidden].
     /// - Throws: ``MoEError/input(name:value:expectation:)`` when the parts do not fit each other.
     public func combine(
@@ -73,15 +81,17 @@ extension MoELayer {
     ) throws(MoEError) -> Tensor<Float> {
         let c = configuration
         guard routing.tokens == plan.tokens, routing.topK == plan.topK, routing.topK == c.slots,
-            output.rows.shape == [plan.rows, c.expertWidth],
+            routing.experts == c.choices, output.rows.shape == [plan.rows, c.expertWidth],
             (output.shared?.shape ?? [plan.tokens, c.hidden]) == [plan.tokens, c.hidden],
             (output.shared != nil) == (c.shared != .none),
+            (output.sharedGateLogits != nil) == c.shared.isGated,
             (output.sharedGateLogits?.count ?? plan.tokens) == plan.tokens
         else {
             throw .input(
                 name: "expert output", value: "rows of shape \(output.rows.shape)",
                 expectation: "[\(plan.rows), \(c.expertWidth)], with the routing and plan it came from")
         }
+        try checkRows(plan)
         var workspace = MoEWorkspace()
         try workspace.prepare(backend, tokens: plan.tokens, slots: plan.topK)
         let memory = workspace.buffers!
@@ -101,6 +111,14 @@ extension MoELayer {
             }
         }
         return y
+    }
+
+    private func checkRows(_ plan: DispatchPlan) throws(MoEError) {
+        let most = backend.mostRows(tokens: plan.tokens, slots: plan.topK)
+        guard plan.rows <= most else {
+            throw .input(
+                name: "plan", value: "of \(plan.rows) rows", expectation: "at most \(most) where experts choose")
+        }
     }
 
     private func copy<Element>(_ array: [Element], to target: UnsafeMutablePointer<Element>) {
@@ -154,6 +172,9 @@ extension MoELayer {
             throw .input(
                 name: "workspace", value: "prepared for \(memory.slots) experts a token",
                 expectation: "\(slots); runLogits prepares it")
+        }
+        guard !everyExpert || configuration.capacity == .unlimited else {
+            throw .unavailable(what: "every expert", reason: "this layer limits its experts' capacity")
         }
         if everyExpert { backend.dispatchToEveryExpert(memory) } else { backend.dispatch(memory) }
         workspace.hasRouting = true

@@ -6,8 +6,8 @@
 /// let output = try layer.forward(x)     // x [tokens, 512] → output.y [tokens, 512]
 /// ```
 ///
-/// A layer is immutable and may be used from several tasks at once. A token's result is bitwise the same whatever the batch
-/// around it and the number of threads.
+/// A layer is immutable and may be used from several tasks at once. A token's result is bitwise the same whatever the
+/// number of threads and, unless a capacity or expert choice makes tokens compete, the batch around it.
 public final class MoELayer: Sendable {
     /// What the layer is.
     public var configuration: MoEConfiguration { backend.configuration }

@@ -82,6 +82,10 @@ public struct MoEWorkspace: ~Copyable {
             chosenByExperts = backend.configuration.router.isExpertChoice
         }
         hasRouting = false
+        // Nothing runs for an empty batch; its loads are none.
+        if tokens == 0 {
+            for expert in 0...choices { buffers!.offsets[expert] = 0 }
+        }
         buffers!.tokens = tokens
         buffers!.slots = slots
         buffers!.sequenceLength = max(tokens, 1)

@@ -41,6 +41,7 @@ public func selectExperts<ISA: InstructionSet>(_: ISA.Type, _ selection: RouterS
             }
         }
         if selection.scale != 1 { scale(weights, k, by: selection.scale) }
+        limit(weights, k)
         token &+= 1
     }
 }
@@ -210,6 +211,17 @@ func mixSparsely<ISA: InstructionSet>(
     }
 }
 
+/// Holds weights that a factor made too large within what fp32 has, so that a token whose logits are huge has finite weights.
+@_alwaysEmitIntoClient @inline(__always)
+func limit(_ weights: UnsafeMutablePointer<Float>, _ k: Int) {
+    var slot = 0
+    while slot < k {
+        if weights[slot] > highestLogit { weights[slot] = highestLogit }
+        if weights[slot] < 0 - highestLogit { weights[slot] = 0 - highestLogit }
+        slot &+= 1
+    }
+}
+
 /// What becomes of the chosen scores.
 @_alwaysEmitIntoClient @inline(__always)
 func transform<ISA: InstructionSet>(
@@ -242,7 +254,14 @@ func normalise(_ code: NormalisationCode, _ weights: UnsafeMutablePointer<Float>
         divisor = sum > minimum ? sum : minimum
     case .norm(let p): divisor = norm(weights, k, p)
     }
-    if divisor != 0 { scale(weights, k, by: 1 / divisor) }
+    // Divided, not multiplied by the reciprocal: that of a tiny sum is no number.
+    if divisor != 0 {
+        var slot = 0
+        while slot < k {
+            weights[slot] /= divisor
+            slot &+= 1
+        }
+    }
 }
 
 /// (Σ |w|^p)^(1/p), in Double: pow is the C library's, whose result does not depend on our instruction set.

@@ -11,7 +11,7 @@
 ///
 /// ```swift
 /// var capacity = try AdaptiveCapacity(experts: 64, topK: 6)
-/// let context = TokenContext(capacity: capacity.choices(tokens: x.rows))
+/// let context = TokenContext(capacity: try capacity.choices(tokens: x.rows))
 /// // … a forward with this context, of a layer whose Capacity has a rule …
 /// try capacity.observe(output.routing)
 /// ```

@@ -170,7 +170,7 @@ public struct UsageMonitor: Sendable {
     ///     share ← (Σᵢ decayⁱ · load of e, i calls ago / all loads, i calls ago) / Σᵢ decayⁱ
     ///
     /// - Precondition: `expert` is in 0..<experts.
-    public func share(of expert: Int) -> Double { shareWeight == 0 ? 0 : shareSums[expert] / shareWeight }
+    func share(of expert: Int) -> Double { shareWeight == 0 ? 0 : shareSums[expert] / shareWeight }
 
     /// ``share(of:)`` of all experts, [experts]; they sum to 1.
     public var shares: [Double] { (0..<experts).map(share(of:)) }
@@ -205,7 +205,7 @@ public struct UsageMonitor: Sendable {
     /// there were as many. One token revives it.
     ///
     /// - Precondition: `expert` is in 0..<experts.
-    public func isDead(_ expert: Int) -> Bool { loadedBatches - lastSeen[expert] >= deadAfter }
+    func isDead(_ expert: Int) -> Bool { loadedBatches - lastSeen[expert] >= deadAfter }
 
     /// How many experts are dead.
     public var deadExpertCount: Int {

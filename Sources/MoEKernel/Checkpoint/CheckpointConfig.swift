@@ -182,18 +182,22 @@ struct CheckpointConfig: Sendable {
     }
 
     func number(_ keys: [String], default fallback: Float? = nil) throws(MoEError) -> Float {
+        let number = Float(try double(keys, default: fallback.map(Double.init)))
+        guard number.isFinite else { throw failure(keys[0], "\(number)", "a finite number") }
+        return number
+    }
+
+    /// Any number, as exactly as it is written: what is multiplied by a count and rounded.
+    func double(_ keys: [String], default fallback: Double? = nil) throws(MoEError) -> Double {
         guard let (key, value) = try found(keys) else {
             guard let fallback else { throw failure(keys[0], "missing", "a number") }
             return fallback
         }
-        let number: Float? =
-            switch value {
-            case .integer(let number): Float(number)
-            case .number(let number): Float(number)
-            default: nil
-            }
-        guard let number, number.isFinite else { throw failure(key, value.shown, "a finite number") }
-        return number
+        switch value {
+        case .integer(let number): return Double(number)
+        case .number(let number) where number.isFinite: return number
+        default: throw failure(key, value.shown, "a finite number")
+        }
     }
 
     /// A truth value.

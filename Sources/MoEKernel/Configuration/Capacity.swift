@@ -3,6 +3,7 @@
 public enum Capacity: Sendable, Hashable {
     /// Dropless: every choice is computed.
     case unlimited
+    /// As the rule says.
     case limited(CapacityRule)
 
     /// The rule; nil for a dropless layer.
@@ -24,6 +25,7 @@ public struct CapacityRule: Sendable, Hashable {
     /// What becomes of the weights of a token that lost some of its experts.
     public var renormalisation: CapacityRenormalisation
 
+    /// A rule: by default counted over the batch, first come, first served.
     public init(
         limit: CapacityLimit, scope: CapacityScope = .batch, order: DropOrder = .position, dropsPadding: Bool = false,
         renormalisation: CapacityRenormalisation = .none
@@ -36,9 +38,10 @@ public struct CapacityRule: Sendable, Hashable {
     }
 }
 
-/// C, the choices an expert accepts among T tokens counted together.
+/// C, the choices an expert accepts among T tokens counted together. E counts identity experts, which take their even share but
+/// refuse nobody.
 public enum CapacityLimit: Sendable, Hashable {
-    /// C itself (`expert_capacity` in published configurations).
+    /// C itself, 0 or more (`expert_capacity` in published configurations).
     case fixed(Int)
     /// C = ⌈factor · T · k / E⌉, at least 1. Source: Lepikhin et al., "GShard", 2020; Fedus et al., "Switch Transformers", 2021.
     case factor(Double)
@@ -47,8 +50,8 @@ public enum CapacityLimit: Sendable, Hashable {
     /// C = 2 · ⌈T / E⌉ (NLLB without an `expert_capacity`).
     case twiceEvenShare
 
-    /// C for `tokens` tokens counted together.
-    public func choices(tokens: Int, experts: Int, topK: Int) -> Int {
+    /// C for `tokens` tokens counted together, of a limit that has been validated.
+    package func choices(tokens: Int, experts: Int, topK: Int) -> Int {
         func rounded(_ value: Double) -> Int { value < Double(tokens * topK) ? Int(value.rounded(.up)) : tokens * topK }
         return switch self {
         case .fixed(let limit): limit
@@ -92,6 +95,19 @@ public enum DropOrder: Sendable, Hashable {
     case tokenPriority
     /// Each expert keeps the choices of highest weight. Megatron-Core calls it "probs".
     case weight
+}
+
+extension CapacityRenormalisation {
+    func validate() throws(MoEError) {
+        switch self {
+        case .none: break
+        case .allChoices(let minimum), .keptChoices(let minimum):
+            guard minimum.isFinite, minimum >= 0 else {
+                throw .configuration(
+                    field: "capacity renormalisation minimum", value: "\(minimum)", expectation: "finite, 0 or more")
+            }
+        }
+    }
 }
 
 /// What a token's weights are divided by once choices may have been dropped. Dropped choices weigh zero in any case.

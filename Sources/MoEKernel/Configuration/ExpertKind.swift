@@ -46,64 +46,10 @@ public struct ClampedGate: Sendable, Hashable {
     /// Added to the up value; gpt-oss has 1.
     public var upOffset: Float
 
+    /// A clamp at `limit`; by default silu(g) · u of the clamped values.
     public init(limit: Float, alpha: Float = 1, upOffset: Float = 0) {
         self.limit = limit
         self.alpha = alpha
         self.upOffset = upOffset
     }
-}
-
-/// A function applied to each element.
-public enum Activation: String, Sendable, Hashable, CaseIterable {
-    /// a · σ(a).
-    case silu
-    /// a · Φ(a) with the error function.
-    case gelu
-    /// ½ a (1 + tanh(√(2/π)(a + 0.044715 a³))).
-    case geluTanh = "gelu_tanh"
-    /// a · σ(1.702 a).
-    case quickGelu = "quick_gelu"
-    /// max(a, 0).
-    case relu
-    /// max(a, 0)².
-    case reluSquared = "relu2"
-}
-
-/// An expert that every token visits; its output is added to the routed sum. It is of the layer's ``ExpertKind``, without
-/// biases unless ``MoEConfiguration/hasSharedBiases`` is set.
-public enum SharedExpert: Sendable, Hashable {
-    case none
-    /// Added as it is.
-    case dense(width: Int)
-    /// Multiplied by σ(x · g), one learned vector g of length H (Qwen2-MoE).
-    case sigmoidGated(width: Int)
-
-    /// Its inner width; nil without a shared expert.
-    public var width: Int? {
-        switch self {
-        case .none: nil
-        case .dense(let width), .sigmoidGated(let width): width
-        }
-    }
-
-    /// Whether a learned vector gates it.
-    public var isGated: Bool {
-        if case .sigmoidGated = self { true } else { false }
-    }
-}
-
-/// How the shared expert's output joins the routed sum.
-public enum SharedCombine: Sendable, Hashable {
-    /// routed + shared.
-    case sum
-    /// (routed + shared) / 2 (Cohere 2).
-    case average
-}
-
-/// Where a routing weight acts.
-public enum WeightSide: Sendable, Hashable {
-    /// On the expert's output.
-    case output
-    /// On the expert's input (Llama 4); with a non-linear expert that is another function.
-    case input
 }

@@ -84,20 +84,32 @@ public struct MoEConfiguration: Sendable, Hashable {
         where width > Self.maximumWidth {
             throw .configuration(field: field, value: "\(width)", expectation: "at most \(Self.maximumWidth)")
         }
-        // Three matrices of H·F, four bytes each at the most, for every expert: what the layer must be able to address.
-        let widest = max(expertHidden, shared.width ?? 1, latent ?? 1)
-        let bytes = [12, experts, hidden, widest].reduce((1, false)) { partial, factor in
-            let (product, overflow) = partial.0.multipliedReportingOverflow(by: factor)
-            return (product, partial.1 || overflow)
+        // Three matrices of four bytes a weight at the most, for every expert, the shared one and the latent width: what the layer
+        // must be able to address, with room to pad.
+        let matrices = [
+            [12, experts, latent ?? hidden, expertHidden], [12, hidden, shared.width ?? 0], [8, hidden, latent ?? 0],
+            [4, experts + identityExperts, hidden],
+        ]
+        var bytes = 0
+        var overflow = false
+        for factors in matrices {
+            var product = 1
+            for factor in factors {
+                let (next, over) = product.multipliedReportingOverflow(by: factor)
+                (product, overflow) = (next, overflow || over)
+            }
+            let (sum, over) = bytes.addingReportingOverflow(product)
+            (bytes, overflow) = (sum, overflow || over)
         }
-        guard !bytes.1, bytes.0 <= Int.max / 4 else {
+        guard !overflow, bytes <= Int.max / 4 else {
             throw .configuration(
-                field: "experts × hidden × expertHidden", value: "\(experts) × \(hidden) × \(expertHidden)",
+                field: "experts × hidden × expertHidden", value: "\(experts) × \(latent ?? hidden) × \(expertHidden)",
                 expectation: "weights of less than 2^61 bytes")
         }
         try router.validate(choices: experts + identityExperts, topK: topK)
         if let rule = capacity.rule {
             try rule.limit.validate()
+            try rule.renormalisation.validate()
             guard !router.isExpertChoice else {
                 throw .configuration(
                     field: "capacity", value: "limited",

@@ -140,11 +140,11 @@ extension RouterConfiguration {
         func positive(_ value: Int, _ field: String) throws(MoEError) {
             guard value >= 1 else { throw .configuration(field: field, value: "\(value)", expectation: "1 or more") }
         }
-        func finite(_ value: Float, _ field: String, above: Float? = nil) throws(MoEError) {
-            guard value.isFinite, value >= above ?? 0 || above == nil else {
+        func finite(_ value: Float, _ field: String, orNegative: Bool = false) throws(MoEError) {
+            guard value.isFinite, orNegative || value >= 0 else {
                 throw .configuration(
-                    field: field, value: "\(value)", expectation: above == nil ? "a finite number" : "finite, 0 or more"
-                )
+                    field: field, value: "\(value)",
+                    expectation: orNegative ? "a finite number" : "finite, 0 or more")
             }
         }
         func checkGroups(_ groups: Int, _ keep: Int) throws(MoEError) {
@@ -168,15 +168,15 @@ extension RouterConfiguration {
             guard condition else { throw .configuration(field: field, value: value, expectation: expectation) }
         }
 
-        try finite(scale, "router.scale")
+        try finite(scale, "router.scale", orNegative: true)
         if case .rootMeanSquareNormalised(let epsilon, let factor) = input {
-            try finite(epsilon, "router.input epsilon", above: 0)
-            try finite(factor, "router.input scale")
+            try finite(epsilon, "router.input epsilon")
+            try finite(factor, "router.input scale", orNegative: true)
         }
         switch normalisation {
         case .none: break
-        case .sum(let epsilon): try finite(epsilon, "router.normalisation epsilon", above: 0)
-        case .clampedSum(let minimum): try finite(minimum, "router.normalisation minimum", above: 0)
+        case .sum(let epsilon): try finite(epsilon, "router.normalisation epsilon")
+        case .clampedSum(let minimum): try finite(minimum, "router.normalisation minimum")
         case .norm(let p):
             try only(p.isFinite && p > 0, "router.normalisation p", "\(p)", "a finite number above 0")
         }
@@ -188,7 +188,7 @@ extension RouterConfiguration {
                 score != .topTwoSum || choices / groups >= 2, "router.selection groups", "\(groups)",
                 "groups of two experts or more, to rank them by their best two")
         case .sparseMixer(let epsilon):
-            try finite(epsilon, "router.selection epsilon", above: 0)
+            try finite(epsilon, "router.selection epsilon")
             try only(topK == 2 && choices >= 2, "topK", "\(topK)", "2, the only one that sparseMixer defines")
             try only(score == .logits, "router.score", "\(score)", "logits: sparseMixer makes its own weights")
             try only(

@@ -6,6 +6,8 @@ struct CapacityQueue {
     let topK: Int
     /// Experts that a capacity holds for; choices of identity experts, whose indices follow, cost nothing and are kept.
     let experts: Int
+    /// With identity experts: what an even share is of.
+    let choices: Int
     /// [tokens, topK]
     let indices: UnsafePointer<Int32>
     let weights: UnsafePointer<Float>
@@ -27,7 +29,7 @@ struct CapacityQueue {
         var first = 0
         while first < tokens {
             let range = first..<min(first + span, tokens)
-            let limit = limit ?? rule.limit.choices(tokens: range.count, experts: experts, topK: topK)
+            let limit = limit ?? rule.limit.choices(tokens: range.count, experts: choices, topK: topK)
             serve(range, rule, Int32(clamping: limit), rule.dropsPadding ? mask : nil)
             first = range.upperBound
         }
@@ -96,40 +98,4 @@ struct CapacityQueue {
         }
         for pair in pairs { applied[pair] = kept[pair] != 0 && divisor != 0 ? weights[pair] / divisor : 0 }
     }
-}
-
-/// Sorts in place without memory of its own, which the standard library's sort takes. `precedes` is a total order, so that the
-/// result does not depend on the algorithm.
-@inline(__always)
-func heapSort(_ items: UnsafeMutablePointer<Int32>, _ count: Int, _ precedes: (Int32, Int32) -> Bool) {
-    var end = count
-    heapify(items, count) { precedes($1, $0) }
-    while end > 1 {
-        end -= 1
-        (items[0], items[end]) = (items[end], items[0])
-        siftDown(items, 0, end) { precedes($1, $0) }
-    }
-}
-
-/// Makes a heap whose top precedes all others.
-@inline(__always)
-func heapify(_ items: UnsafeMutablePointer<Int32>, _ count: Int, _ precedes: (Int32, Int32) -> Bool) {
-    for root in stride(from: count / 2 - 1, through: 0, by: -1) { siftDown(items, root, count, precedes) }
-}
-
-@inline(__always)
-func siftDown(
-    _ items: UnsafeMutablePointer<Int32>, _ start: Int, _ count: Int, _ precedes: (Int32, Int32) -> Bool
-) {
-    let item = items[start]
-    var root = start
-    while true {
-        var child = 2 * root + 1
-        if child >= count { break }
-        if child + 1 < count, precedes(items[child + 1], items[child]) { child += 1 }
-        if !precedes(items[child], item) { break }
-        items[root] = items[child]
-        root = child
-    }
-    items[root] = item
 }

@@ -2,8 +2,9 @@
 ///
 /// Rows of one expert are consecutive and in token order, so the plan is a function of the routing alone.
 public struct DispatchPlan: Sendable, Hashable {
-    /// T and k of the routing.
+    /// T of the routing.
     public let tokens: Int
+    /// k of the routing, slots a token.
     public let topK: Int
     /// First row of each expert, then the number of rows: [experts + 1].
     public let expertOffsets: [Int32]
@@ -52,8 +53,11 @@ public struct DispatchPlan: Sendable, Hashable {
         self.slotRows = slotRows
     }
 
-    /// Rows of one expert.
-    public func rows(of expert: Int) -> Range<Int> { Int(expertOffsets[expert])..<Int(expertOffsets[expert + 1]) }
+    /// Rows of one expert; none for an expert that there is not.
+    public func rows(of expert: Int) -> Range<Int> {
+        guard expert >= 0, expert < expertOffsets.count - 1 else { return 0..<0 }
+        return Int(expertOffsets[expert])..<Int(expertOffsets[expert + 1])
+    }
 }
 
 extension Optional where Wrapped == [UInt8] {

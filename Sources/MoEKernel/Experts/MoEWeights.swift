@@ -23,8 +23,9 @@ public enum WeightName: Sendable, Hashable {
     case expert(Int, Projection)
     /// [F] or [W] of one routed expert
     case expertBias(Int, Projection)
-    /// [W, H], into the latent width, and [H, W], out of it
+    /// [W, H], into the latent width
     case latentIn
+    /// [H, W], out of the latent width
     case latentOut
     /// [width, H] or [H, width]
     case shared(Projection)

@@ -1,4 +1,15 @@
 extension WeightSource {
+    /// A tensor's format, if there can be such a one.
+    func validFormat(of name: WeightName) throws(MoEError) -> WeightFormat {
+        let format = format(of: name)
+        if case .quantised(_, let group) = format, !(1...MoEConfiguration.maximumWidth).contains(group) {
+            throw .weights(
+                tensor: describe(name),
+                problem: "\(group) codes share a scale; expected 1 to \(MoEConfiguration.maximumWidth)")
+        }
+        return format
+    }
+
     /// Rows of a tensor, [rows, inputs], as fp32 numbers: plain ones exactly, quantised ones by the rule of ``WeightFormat``. Plain
     /// code for the reference, the tests and small vectors; the layer packs from the stored form.
     package func floats(
@@ -6,7 +17,7 @@ extension WeightSource {
     ) throws(MoEError) -> [Float] {
         let shape = configuration.shape(of: name)
         let rows = rows ?? 0..<shape.rows
-        let format = format(of: name)
+        let format = try validFormat(of: name)
         let isTransposed = if case .transposed = format { true } else { false }
         let storedRows = isTransposed ? 0..<shape.columns : rows
         let rowBytes = format.rowBytes(isTransposed ? shape.rows : shape.columns)

@@ -8,7 +8,8 @@ public struct Routing: Sendable, Hashable {
     public let topK: Int
     /// Raw router logits, [tokens, experts].
     public let logits: [Float]
-    /// Chosen experts, [tokens, topK], best first; ties go to the lower index. Always in 0..<experts.
+    /// Chosen experts, [tokens, topK], always in 0..<experts. Best first, ties to the lower index, but for the selections that say
+    /// otherwise: a table's own order, group by group for two levels, ascending where experts choose.
     public let expertIndices: [Int32]
     /// The router's weight of each choice, [tokens, topK], before any is dropped.
     public let weights: [Float]

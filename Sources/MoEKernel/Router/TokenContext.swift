@@ -14,6 +14,7 @@ public struct TokenContext: Sendable {
     /// that. See ``AdaptiveCapacity``.
     public var capacity: Int?
 
+    /// What there is to say; nothing by default.
     public init(
         sequenceLength: Int? = nil, tokenIDs: [Int32] = [], attentionMask: [Bool] = [], routerInput: [Float] = [],
         capacity: Int? = nil

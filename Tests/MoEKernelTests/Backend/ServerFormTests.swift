@@ -16,13 +16,14 @@ import Testing
         let layer = try layer()
         var workspace = MoEWorkspace()
         // Larger, smaller, larger again: a workspace that was used must not show.
-        for tokens in [5, 40, 3, 41, 1] {
+        for tokens in [5, 40, 0, 3, 41, 1] {
             let x = try Tensor<Float>.random([tokens, 80], seed: 9)
             var y = try Tensor<Float>(shape: [tokens, 80], repeating: .nan)
             try layer.forward(x.span, into: &y.mutableSpan, workspace: &workspace)
             let output = try layer.forward(x)
             #expect(y == output.y)
             #expect(workspace.routing == output.routing)
+            #expect(workspace.droppedChoices == 0)
             #expect(
                 workspace.withTokensPerExpert { load in load.indices.map { Int(load[$0]) } }
                     == output.routing.tokensPerExpert)
@@ -31,12 +32,19 @@ import Testing
 
     @Test func oneWorkspaceServesSeveralLayers() throws {
         let small = try layer()
-        let large = try MoELayer(
-            MoEConfiguration(experts: 3, topK: 3, hidden: 200, expertHidden: 300), weights: .random(seed: 2),
-            pool: small.pool)
+        let others = try [
+            MoEConfiguration(experts: 3, topK: 3, hidden: 200, expertHidden: 300),
+            MoEConfiguration(experts: 6, topK: 2, hidden: 40, expertHidden: 24, latent: 90, hasOutputBias: true),
+            MoEConfiguration(
+                experts: 12, topK: 1, hidden: 24, expertHidden: 8,
+                router: .init(selection: .expertChoice, normalisation: .none), shared: .dense(width: 40)),
+            MoEConfiguration(
+                experts: 4, topK: 2, hidden: 56, expertHidden: 8, capacity: .limited(.init(limit: .fixed(2))),
+                identityExperts: 3),
+        ].map { try MoELayer($0, weights: .random(seed: 2), pool: small.pool) }
         var workspace = MoEWorkspace()
         for _ in 0..<3 {
-            for layer in [small, large] {
+            for layer in [small] + others {
                 let width = layer.configuration.hidden
                 let x = try Tensor<Float>.random([7, width], seed: 1)
                 var y = try Tensor<Float>(shape: [7, width], repeating: .nan)
@@ -169,6 +177,48 @@ import Testing
         #expect(served == output.y)
         #expect(workspace.routing == output.routing)
         #expect(workspace.droppedChoices == routing.droppedChoices)
+    }
+
+    /// A caller's own routing may send a token to one expert several times, or to more experts than choose.
+    @Test func foreignRoutings() throws {
+        let pool = try ThreadPool(threads: 2)
+        let layer = try MoELayer(
+            MoEConfiguration(experts: 8, topK: 4, hidden: 64, expertHidden: 500, weightType: .bfloat16),
+            weights: .random(seed: 1), pool: pool)
+        let x = try Tensor<Float>.random([120, 64], seed: 2)
+        func routing(_ layer: MoELayer, experts: [Int32], weights: [Float]) throws -> Routing {
+            try Routing(
+                tokens: 120, experts: layer.configuration.choices, topK: experts.count,
+                logits: Array(repeating: 0, count: 120 * layer.configuration.choices),
+                expertIndices: (0..<120).flatMap { _ in experts }, weights: (0..<120).flatMap { _ in weights })
+        }
+        func run(_ layer: MoELayer, _ routing: Routing) throws -> Tensor<Float> {
+            let plan = layer.dispatch(routing)
+            return try layer.combine(try layer.computeExperts(x, plan), routing, plan)
+        }
+        let fourTimes = try run(layer, routing(layer, experts: [3, 3, 3, 3], weights: [1, 1, 1, 1]))
+        let once = try run(layer, routing(layer, experts: [3, 1, 2, 0], weights: [4, 0, 0, 0]))
+        // Four equal terms, or one of four times the weight: the same but for rounding.
+        #expect(relativeError(fourTimes.elements, once.elements.map { Double($0) }) < 1e-6)
+
+        let choosing = try MoELayer(
+            MoEConfiguration(
+                experts: 8, topK: 1, hidden: 64, expertHidden: 16,
+                router: .init(selection: .expertChoice, normalisation: .none)), weights: .random(seed: 1), pool: pool)
+        let all = try routing(choosing, experts: Array(0..<8), weights: Array(repeating: 1, count: 8))
+        #expect(throws: MoEError.self) { try choosing.computeExperts(x, choosing.dispatch(all)) }
+
+        // Parts of a layer with a dense shared expert on one whose shared expert is gated.
+        func shared(_ shared: SharedExpert) throws -> MoELayer {
+            try MoELayer(
+                MoEConfiguration(experts: 4, topK: 2, hidden: 64, expertHidden: 8, shared: shared),
+                weights: .random(seed: 1), pool: pool)
+        }
+        let dense = try shared(.dense(width: 8))
+        let own = try dense.route(x)
+        let parts = try dense.computeExperts(x, dense.dispatch(own))
+        #expect(throws: MoEError.self) { try shared(.sigmoidGated(width: 8)).combine(parts, own, dense.dispatch(own)) }
+        #expect(dense.dispatch(own).rows(of: 4).isEmpty && dense.dispatch(own).rows(of: -1).isEmpty)
     }
 
     @Test func contextsThatDoNotFit() throws {

@@ -63,6 +63,13 @@ import Testing
         Bad(capacity: .limited(.init(limit: .factor(0))), field: "capacity limit"),
         Bad(capacity: .limited(.init(limit: .factor(.infinity))), field: "capacity limit"),
         Bad(capacity: .limited(.init(limit: .tokenFraction(-0.5))), field: "capacity limit"),
+        Bad(
+            capacity: .limited(.init(limit: .fixed(1), renormalisation: .keptChoices(minimum: .nan))),
+            field: "capacity renormalisation minimum"),
+        Bad(
+            capacity: .limited(.init(limit: .fixed(1), renormalisation: .allChoices(minimum: -1))),
+            field: "capacity renormalisation minimum"),
+        Bad(hidden: 1, expertHidden: 1 << 30, latent: 1 << 30, field: "experts × hidden × expertHidden"),
         Bad(expert: .gatedClamped(.init(limit: 0)), field: "expert clamp"),
         Bad(expert: .gatedClamped(.init(limit: .nan)), field: "expert clamp"),
         Bad(expert: .gatedClamped(.init(limit: 1, alpha: .infinity)), field: "expert clamp"),
@@ -88,6 +95,18 @@ import Testing
             return
         }
         #expect(field == bad.field)
+    }
+
+    /// C of known batches; decimal fractions count as they are written.
+    @Test func capacities() {
+        func choices(_ limit: CapacityLimit, _ tokens: Int, experts: Int = 8, topK: Int = 2) -> Int {
+            limit.choices(tokens: tokens, experts: experts, topK: topK)
+        }
+        #expect(choices(.fixed(3), 100) == 3)
+        #expect(choices(.factor(1), 64) == 16 && choices(.factor(1), 65) == 17 && choices(.factor(0.01), 8) == 1)
+        #expect(choices(.factor(1.25), 512) == 160 && choices(.factor(1e300), 10) == 20)
+        #expect(choices(.tokenFraction(0.8), 5) == 4 && choices(.tokenFraction(0.25), 24) == 6)
+        #expect(choices(.tokenFraction(1), 7) == 7 && choices(.twiceEvenShare, 17, experts: 8) == 6)
     }
 
     /// A layer that fits no memory is refused, not aborted on.

@@ -117,6 +117,24 @@ private struct IdentityRouter: WeightSource {
         }
     }
 
+    /// Weights stay finite where a sum is so small that its reciprocal is no number, and where a factor would make them too large.
+    @Test func tinySumsAndHugeWeights() throws {
+        for routing in try route(
+            [[-46, -46, -46, -46]], topK: 1,
+            .init(score: .sigmoid, selection: .grouped(groups: 2, keep: 1, by: .max), normalisation: .sum(epsilon: 0)))
+        {
+            #expect(routing.weights == [1])
+        }
+        for routing in try route([[-88, -200, -300]], topK: 1, .init(score: .sigmoid)) {
+            #expect(routing.weights == [1])
+        }
+        for routing in try route(
+            [[3e38, .infinity, -3e38]], topK: 3, .init(score: .logits, normalisation: .none, scale: 2))
+        {
+            #expect(routing.weights.allSatisfy { $0.isFinite })
+        }
+    }
+
     /// Where a normalisation would divide by zero, weights are zero, not NaN.
     @Test func scoresThatAreAllZero() throws {
         for routing in try route(

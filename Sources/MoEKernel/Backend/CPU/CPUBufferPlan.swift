@@ -19,6 +19,13 @@ struct BatchCapacity: Hashable {
 }
 
 extension CPUBackend {
+    /// The most rows that the experts of a batch can have together. Where experts choose, each takes its share, rounded up.
+    func mostRows(tokens: Int, slots: Int) -> Int {
+        let pairs = tokens * slots
+        return configuration.router.isExpertChoice
+            ? min(pairs, tokens * configuration.topK + configuration.choices) : pairs
+    }
+
     /// The memory of a batch: reserves every array in `layout`, and returns what builds the pointers once there is a region.
     func planBuffers(
         _ capacity: BatchCapacity, layout: inout RegionLayout
@@ -31,15 +38,15 @@ extension CPUBackend {
         let (pairs, overflow) = tokens.multipliedReportingOverflow(by: slots)
         guard !overflow, pairs < Int(Int32.max), !pairs.multipliedReportingOverflow(by: widest * 64).overflow else {
             throw .input(
-                name: "tokens", value: "\(tokens)", expectation: "tokens · topK below 2^31; split the batch")
+                name: "tokens", value: "\(tokens)", expectation: "tokens · \(slots) slots below 2^31; split the batch")
         }
         let dense = slots > c.slots
-        let rows = c.router.isExpertChoice ? min(pairs, tokens * c.topK + c.choices) : pairs
+        let rows = mostRows(tokens: tokens, slots: slots)
         let tokenTiles = TileSplit(rows: tokens, tileRows: tileRows).count
         // Every expert may end in a tile that is not full.
         let rowTiles = min(rows, rows / tileRows + c.experts)
         let scratchFloats = GroupedSweep.scratchFloats(
-            rows: min(max(tokens, tileRows), planner.largestBlockRows(weights)), kernels: kernels)
+            rows: min(max(rows, tokens, tileRows), planner.largestBlockRows(weights)), kernels: kernels)
         let choosing = c.capacity != .unlimited || c.router.isExpertChoice
         let routerRows = capacity.routerInput || c.router.input != .identity
         let latentRows = tokens * (c.latent ?? 0)

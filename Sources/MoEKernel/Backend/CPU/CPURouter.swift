@@ -82,7 +82,8 @@ extension CPUBackend {
             let served = memory.served
         else { return }
         CapacityQueue(
-            tokens: memory.tokens, topK: configuration.topK, experts: configuration.experts, indices: memory.indices,
+            tokens: memory.tokens, topK: configuration.topK, experts: configuration.experts,
+            choices: configuration.choices, indices: memory.indices,
             weights: memory.weights, kept: kept, applied: applied, served: served, order: order
         ).serve(rule, limit: memory.capacity, sequenceLength: memory.sequenceLength, mask: memory.mask)
     }

@@ -21,7 +21,7 @@ struct PackedMatrices: @unchecked Sendable {
     var panelBytes: Int { format.panelBytes(depth) }
     var groupBytes: Int { panels * panelBytes }
     /// Blocks × tile floats of an activation tile that this matrix reads.
-    func tileFloats(_ tileRows: Int) -> Int { PanelLayout.blocks(depth) * tileRows * PanelLayout.block }
+    func tileFloats(_ tileRows: Int) -> Int { PanelLayout.tileFloats(depth: depth, tileRows: tileRows) }
 
     /// Plans the matrices; `layout` receives their memory, which ``place(in:)`` then points at.
     init(

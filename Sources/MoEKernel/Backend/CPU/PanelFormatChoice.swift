@@ -9,7 +9,8 @@ extension PanelFormat {
     static func holding(
         _ names: [WeightName], of source: any WeightSource, _ configuration: MoEConfiguration, pool: ThreadPool
     ) throws(MoEError) -> PanelFormat {
-        let formats = Set(names.map(source.format))
+        var formats: Set<WeightFormat> = []
+        for name in names { formats.insert(try source.validFormat(of: name)) }
         let types = Set(formats.map(\.elementType))
         if types.count == 1, let type = types.first! { return PanelFormat(type) }
         guard formats.count == 1, case .quantised(let code, let group) = formats.first!,

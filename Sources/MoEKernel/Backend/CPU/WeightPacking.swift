@@ -20,6 +20,9 @@ struct PackingJob {
     var biases: @Sendable (Int) -> [WeightName] = { _ in [] }
 
     func pack(_ configuration: MoEConfiguration, from source: any WeightSource, pool: ThreadPool) throws(MoEError) {
+        for group in 0..<matrices.groups {
+            for tensor in rows(group) { _ = try source.validFormat(of: tensor.name) }
+        }
         let failure = FirstFailure()
         let pages = PageTouch(base: matrices.weights, byteCount: matrices.groups * matrices.groupBytes)
         pool.run(pages, tasks: pages.count)
@@ -87,23 +90,5 @@ private struct PageTouch: ParallelWork {
         let page = (first + task) * Self.pageBytes - Int(bitPattern: base)
         // What is not packed yet is zero.
         base.storeBytes(of: 0, toByteOffset: max(page, 0), as: UInt8.self)
-    }
-}
-
-/// Keeps the failure of the lowest task, so that the error does not depend on timing among those that were met.
-final class FirstFailure: @unchecked Sendable {
-    private let lock = PosixMutex()
-    private var kept: (task: Int, error: MoEError)?
-
-    var error: MoEError? {
-        lock.lock()
-        defer { lock.unlock() }
-        return kept?.error
-    }
-
-    func report(_ error: MoEError, task: Int) {
-        lock.lock()
-        defer { lock.unlock() }
-        if kept.map({ task < $0.task }) ?? true { kept = (task, error) }
     }
 }

@@ -205,13 +205,23 @@ struct ReferenceRouter {
 
     // MARK: Dropping
 
+    private func capacity(_ limit: CapacityLimit, tokens: Int) -> Int {
+        let evenShare = Double(tokens) / Double(configuration.choices)
+        return switch limit {
+        case .fixed(let count): count
+        case .factor(let factor): max(Int(ceil(factor * evenShare * Double(configuration.topK) - 1e-9)), 1)
+        case .tokenFraction(let fraction): Int(ceil(fraction * Double(tokens)))
+        case .twiceEvenShare: 2 * Int(ceil(evenShare))
+        }
+    }
+
     private func drop(_ rule: CapacityRule, _ context: TokenContext, _ tokens: Int, _ routing: inout ReferenceRouting) {
         let c = configuration
         let k = c.topK
         let span = rule.scope == .sequence ? context.sequenceLength ?? tokens : tokens
         for first in stride(from: 0, to: tokens, by: max(span, 1)) {
             let range = first..<min(first + span, tokens)
-            let limit = context.capacity ?? rule.limit.choices(tokens: range.count, experts: c.experts, topK: k)
+            let limit = context.capacity ?? capacity(rule.limit, tokens: range.count)
             let pairs = range.flatMap { token in (0..<k).map { (token: token, slot: $0) } }
             let weights = routing.weights
             func best(_ token: Int) -> Double { weights[token * k..<(token + 1) * k].max()! }

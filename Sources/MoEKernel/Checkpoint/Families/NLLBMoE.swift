@@ -28,10 +28,10 @@ extension ModelFamily {
         configuration: { (config, layer) throws(MoEError) in
             try config.only("second_expert_policy", "all")
             let experts = try config.experts("num_experts")
-            let fraction = try config.number("moe_eval_capacity_token_fraction", default: 1)
+            let fraction = try config.double(["moe_eval_capacity_token_fraction"], default: 1)
             let limit: CapacityLimit =
                 if fraction > 0 {
-                    .tokenFraction(Double(fraction))
+                    .tokenFraction(fraction)
                 } else if config.isNull("expert_capacity") {
                     .twiceEvenShare
                 } else {

@@ -42,6 +42,15 @@ extension TensorResolver {
         let part = (outputs / parts + block.rows - 1) / block.rows
         let found = scalePlace.tensor.shape
         let (groups, group, rule): (Int, Int, FusedTensor.ScaleRule)
+        if parts == 2, order == .halves, 2 * part == whole, !(outputs / 2).isMultiple(of: block.rows),
+            found == shape(whole, columns)
+        {
+            throw .checkpoint(
+                file: scalePlace.file.path, tensor: clipped(scalePlace.tensor.name),
+                problem:
+                    "leaves open whether blocks of \(block.rows) rows run through gate and up or start anew with up; "
+                    + "expected \(outputs / 2) rows each to be a multiple of a block")
+        }
         if parts == 2, order == .halves, found == shape(2 * part, columns) {
             (groups, group, rule) = (columns, block.columns, .blocksOfParts(outputs: block.rows, perPart: part))
         } else if order == .halves, found == shape(whole, columns) {
