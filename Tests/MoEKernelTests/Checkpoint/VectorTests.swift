@@ -8,6 +8,15 @@ import VectorCases
 /// backend. `ForwardVectorTests` looks at routing, losses and everything else that a forward writes.
 @Suite
 struct CheckpointVectorTests {
+    @Test func everyFamilyHasACase() throws {
+        let families = try VectorCase.fixtures.map { test in
+            let type = try MoECheckpoint(at: test.folder).modelType
+            return try #require(ModelFamily.of(type), "\(test): \(type) is of no family").name
+        }
+        let missing = ModelFamily.known.map(\.name).filter { !families.contains($0) }
+        #expect(missing.isEmpty, "no case among the fixtures: \(missing.joined(separator: ", "))")
+    }
+
     @Test(arguments: VectorCase.all)
     func layerAgrees(_ test: VectorCase) throws {
         let expected = try test.file("expected")

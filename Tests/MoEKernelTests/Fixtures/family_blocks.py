@@ -514,6 +514,49 @@ class Aria(Family):
         return values
 
 
+class Llama4(Family):
+    """The sigmoids of the chosen logits multiply what goes into the experts. The block keeps [E, inputs, outputs]."""
+
+    def values(self, case, w):
+        values = super().values(case, w)
+        for name in ("experts.gate_up_proj", "experts.down_proj"):
+            values[name] = values[name].transpose(1, 2)
+        return values
+
+    def run(self, case, size, w, inputs):
+        block = self.filled(case, size, w)
+        y, logits = block(inputs["x"].clone())
+        chosen, indices = logits.topk(size.k, dim=1)
+        y = y.view_as(inputs["x"])
+        return dict(y=y, router_logits=logits, topk_indices=indices, topk_weights=chosen.sigmoid()), block
+
+
+class Dbrx(Family):
+    """One matrix of all experts' rows each for w1 (gate), v1 (up) and the transposed w2 (down), in the file too."""
+
+    def store(self, case, w, prefix):
+        return {prefix + name: value for name, value in self.values(case, w).items()}
+
+    def values(self, case, w):
+        count = sum(part.endswith(".down") for part in w)
+        rows = {
+            "w1": [w[f"expert.{e}.gate"] for e in range(count)], "v1": [w[f"expert.{e}.up"] for e in range(count)],
+            "w2": [w[f"expert.{e}.down"].T for e in range(count)]}
+        return {"router.layer.weight": w["router"]} | {f"experts.mlp.{name}": torch.cat(r) for name, r in rows.items()}
+
+    def run(self, case, size, w, inputs):
+        block = self.filled(case, size, w)
+        logits = block.router(inputs["x"])
+        weights, indices = block.route_tokens_to_experts(logits)
+        y = block(inputs["x"].clone())
+        return dict(y=y, router_logits=logits, topk_indices=indices, topk_weights=weights), block
+
+
+class Hunyuan(Family):
+    def make(self, case, config):
+        return getattr(self.modeling, self.block)(config, case.layer)
+
+
 class PhiMoe(Family):
     """The second choice is the largest of the rest, and either drops what lies too far below it."""
 

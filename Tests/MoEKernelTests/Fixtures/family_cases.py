@@ -3,8 +3,8 @@
 import torch
 
 from family_blocks import (
-    BF16, Aria, Case, DeepseekV2, DeepseekV4, Family, Gemma4, GptOss, Granite, JetMoe, LongcatFlash, NemotronH, Nllb, PhiMoe,
-    Size, Switch, fp4_deepseek, fp8_blocks, fp8_rows, int4_groups, nvfp4, plain)
+    BF16, Aria, Case, Dbrx, DeepseekV2, DeepseekV4, Family, Gemma4, GptOss, Granite, Hunyuan, JetMoe, Llama4, LongcatFlash,
+    NemotronH, Nllb, PhiMoe, Size, Switch, fp4_deepseek, fp8_blocks, fp8_rows, int4_groups, nvfp4, plain)
 
 
 def v3_family(module, name, block, **changes):
@@ -38,6 +38,9 @@ MIXTRAL = Family(
     "mixtral", "MixtralConfig", "MixtralSparseMoeBlock", prefix="model.layers.{L}.block_sparse_moe.",
     expert="experts.{e}.{w}.weight", merged_prefix="model.layers.{L}.mlp.", losses=("balance",))
 QWEN3 = Family("qwen3_moe", "Qwen3MoeConfig", "Qwen3MoeSparseMoeBlock", losses=("balance",))
+QWEN3_NEXT = Family(
+    "qwen3_next", "Qwen3NextConfig", "Qwen3NextSparseMoeBlock", shared="shared_expert.{p}.weight",
+    shared_inside="shared_expert.{p}.weight", shared_gate="shared_expert_gate.weight", losses=("balance",))
 QWEN3_VL = Family(
     "qwen3_vl_moe", "Qwen3VLMoeTextConfig", "Qwen3VLMoeTextSparseMoeBlock", prefix="model.language_model.layers.{L}.mlp.",
     fused=("experts.gate_up_proj", "experts.down_proj", "inputs"), losses=("balance",))
@@ -49,6 +52,17 @@ QWEN3_5_SPLIT = Family(
     "qwen3_5_moe", "Qwen3_5MoeTextConfig", "Qwen3_5MoeSparseMoeBlock", prefix="model.language_model.layers.{L}.mlp.",
     shared="shared_expert.{p}.weight", shared_inside="shared_expert.{p}.weight", shared_gate="shared_expert_gate.weight",
     losses=("balance",))
+LLAMA4 = Llama4(
+    "llama4", "Llama4TextConfig", "Llama4TextMoe", prefix="language_model.model.layers.{L}.feed_forward.",
+    router="router.weight", fused=("experts.gate_up_proj", "experts.down_proj", "inputs"),
+    shared="shared_expert.{p}.weight", shared_inside="shared_expert.{p}.weight", router_module="router", score="logits")
+DBRX = Dbrx("dbrx", "DbrxConfig", "DbrxFFN", prefix="transformer.blocks.{L}.ffn.", losses=("balance",))
+HUNYUAN = Hunyuan(
+    "hunyuan_v1_moe", "HunYuanMoEV1Config", "HunYuanMoEV1Moe", router="gate.wg.weight", shared="shared_mlp.{p}.weight",
+    shared_inside="shared_mlp.{p}.weight", inside={"router": "gate.wg.weight"})
+MINIMAX = Family(
+    "minimax", "MiniMaxConfig", "MiniMaxSparseMoeBlock", prefix="model.layers.{L}.block_sparse_moe.",
+    expert="experts.{e}.{w}.weight", losses=("balance",))
 MINIMAX_M2 = Family(
     "minimax_m2", "MiniMaxM2Config", "MiniMaxM2SparseMoeBlock", prefix="model.layers.{L}.block_sparse_moe.",
     expert="experts.{e}.{w}.weight", bias="e_score_correction_bias", bias_inside="e_score_correction_bias",
@@ -129,6 +143,11 @@ GRANITE = Granite(
     router="router.layer.weight", fused=("input_linear.weight", "output_linear.weight", "outputs"),
     router_module="block_sparse_moe.router", inside={"router": "router.weight"}, merged_prefix="model.layers.{L}.",
     score="logits", losses=("balance",))
+GRANITE_SHARED = Granite(
+    "granitemoeshared", "GraniteMoeSharedConfig", "GraniteMoeSharedMoE", prefix="model.layers.{L}.block_sparse_moe.",
+    router="router.layer.weight", fused=("input_linear.weight", "output_linear.weight", "outputs"),
+    shared="GraniteMoeSharedMLP", router_module="block_sparse_moe.router", inside={"router": "router.weight"},
+    score="logits", losses=("balance",))
 GRANITE_HYBRID = Granite(
     "granitemoehybrid", "GraniteMoeHybridConfig", "GraniteMoeHybridMoE", prefix="model.layers.{L}.block_sparse_moe.",
     router="router.layer.weight", fused=("input_linear.weight", "output_linear.weight", "outputs"),
@@ -165,9 +184,38 @@ def qwen35(s):
     return qwen("qwen3_5_moe_text", shared_expert_intermediate_size=s.s)(s)
 
 
+def qwen3_next(s):
+    return qwen(
+        "qwen3_next", shared_expert_intermediate_size=s.s, norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[0])(s)
+
+
 def mixtral(model_type="mixtral", **keys):
     return lambda s: dict(model_type=model_type) | llama(s) | dict(
         intermediate_size=s.f, num_local_experts=s.e, num_experts_per_tok=s.k) | keys
+
+
+def llama4(s):
+    return mixtral("llama4_text", intermediate_size_mlp=3 * s.h, interleave_moe_layer_step=2, head_dim=8)(s)
+
+
+def dbrx(norm):
+    return lambda s: dict(
+        model_type="dbrx", d_model=s.h, n_heads=2, n_layers=4, max_seq_len=128, vocab_size=64,
+        attn_config=dict(kv_n_heads=2, clip_qkv=8.0),
+        ffn_config=dict(
+            ffn_hidden_size=s.f, moe_num_experts=s.e, moe_top_k=s.k, moe_jitter_eps=0.01, moe_loss_weight=0.05,
+            moe_normalize_expert_weights=norm, ffn_act_fn=dict(name="silu")))
+
+
+def hunyuan(layer):
+    """Lists whose other entries are wrong for the layer."""
+
+    def listed(value, other):
+        return [value if index == layer else other for index in range(4)]
+
+    return lambda s: dict(model_type="hunyuan_v1_moe") | llama(s) | dict(
+        intermediate_size=s.f, num_experts=s.e, moe_topk=listed(s.k, s.k - 1), num_shared_expert=listed(1, 2),
+        moe_intermediate_size=listed(s.f, s.f + 1), head_dim=8)
 
 
 def minimax_m2(s):
@@ -376,6 +424,7 @@ CASES = [
     Case("qwen3_5_moe", QWEN3_5, qwen35, Size(52, 22, 30, 8, 3), Size(18, 7, 9, 5, 2), layer=3, nested="qwen3_5_moe", mask=True),
     Case("qwen3_5_moe-per_expert", QWEN3_5_SPLIT, qwen35, Size(46, 26, 18, 7, 3), None, layer=2, nested="qwen3_5_moe",
          notes=["experts one by one, as in the FP8 repositories"]),
+    Case("qwen3_next", QWEN3_NEXT, qwen3_next, Size(48, 20, 28, 9, 4), Size(14, 6, 9, 6, 3), layer=1),
     Case("qwen3_vl_moe-2", QWEN3_VL, qwen("qwen3_vl_moe_text", norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[]),
          Size(38, 20, 0, 9, 4), Size(16, 7, 0, 6, 3), layer=2, nested="qwen3_vl_moe",
          notes=["transformers renormalises whatever norm_topk_prob says"]),
@@ -383,6 +432,14 @@ CASES = [
          qwen("qwen3_vl_moe_text", norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[]),
          Size(40, 20, 0, 6, 2), None, nested="qwen3_vl_moe", 
          notes=["2f == d: gate_up_proj alone does not tell its orientation, and transformers loads it untransposed; down_proj does"]),
+    Case("llama4", LLAMA4, llama4, Size(44, 20, 20, 7, 2), TINY, layer=1, nested="llama4",
+         notes=["top 2, where published models have 1", "sigmoid(logit) multiplies the expert's input",
+                "gate_up_proj [E, d, 2f], gate and up in halves; down_proj [E, f, d]"]),
+    Case("dbrx-l2norm", DBRX, dbrx(2.0), Size(40, 22, 0, 8, 3), Size(14, 6, 0, 6, 3), layer=2,
+         notes=["weights divided by their 2-norm, where the published model has 1", "w1, v1, w2 [E * f, d]"]),
+    Case("hunyuan_v1_moe", HUNYUAN, hunyuan(2), Size(38, 20, 20, 7, 3), TINY, layer=2,
+         notes=["moe_topk, num_shared_expert, moe_intermediate_size: lists by layer, other layers' entries are different"]),
+    Case("minimax", MINIMAX, mixtral("minimax"), Size(42, 26, 0, 7, 2), TINY, layer=1),
     Case("minimax_m2", MINIMAX_M2, minimax_m2, Size(44, 28, 0, 9, 4), Size(14, 7, 0, 6, 3), layer=1),
     Case("ernie4_5_moe", ERNIE, ernie(2), Size(50, 20, 40, 8, 3), TINY_SHARED, layer=1, bias=(0.1, 0.0), mask=True),
     Case("ernie4_5_moe-no_shared", ERNIE, ernie(0, moe_layer_start_index=2, moe_layer_interval=2, moe_layer_end_index=3),
@@ -429,10 +486,12 @@ CASES = [
         notes=["moe_layer_freq is a list; routed_scaling_factor null means 1"]),
     Case("hy_v3", HY_V3, hy_v3(True), Size(48, 20, 40, 8, 3), TINY_SHARED, layer=1),
     Case("hy_v3-bf16_combine", HY_V3, hy_v3(False), Size(42, 22, 22, 6, 2), None, layer=2),
+    Case("kimi_k2", V3, v3_config("kimi_k2", routed_scaling_factor=2.827), Size(40, 20, 20, 9, 4), TINY, layer=1),
     Case("dots1", DOTS1, v3_config("dots1"), Size(54, 20, 40, 9, 3), TINY_SHARED, layer=3),
     Case("dots1-unnormalised", DOTS1, v3_config("dots1", norm_topk_prob=False, n_group=3, topk_group=1), Size(38, 20, 20, 9, 3),
          None, layer=1, bias=(0.2, -0.6)),
     Case("solar_open", SOLAR, v3_config("solar_open", first_k_dense_replace=0), Size(40, 26, 26, 8, 3), TINY, layer=0),
+    Case("glm4_moe", GLM4, v3_config("glm4_moe", routed_scaling_factor=1.0), Size(38, 22, 22, 9, 4), TINY, layer=2),
     Case("glm4_moe_lite", GLM4_LITE, v3_config("glm4_moe_lite", routed_scaling_factor=1.8), Size(36, 24, 24, 8, 3), TINY, layer=1),
     Case("glm_moe_dsa", GLM_DSA, v3_config("glm_moe_dsa", first_k_dense_replace=3), Size(44, 22, 22, 8, 3), TINY, layer=3),
     Case("glm4v_moe", GLM4V, v3_config("glm4v_moe_text"), Size(50, 20, 20, 8, 3), TINY, layer=2, nested="glm4v_moe"),
@@ -441,10 +500,21 @@ CASES = [
     Case("deepseek_v3-layer1", V3, v3_config("deepseek_v3", n_group=4, topk_group=2),
          Size(36, 20, 40, 16, 4), TINY_GROUPS, layer=1, bias=(0.2, -0.6),
          notes=["most keys of choice are negative: dropped groups must be -inf, not 0"]),
+    Case("granitemoe", GRANITE, granite("granitemoe", residual_multiplier=0.22), Size(38, 22, 0, 7, 3), TINY, layer=1,
+         notes=["y is before residual_multiplier"]),
+    Case("granitemoeshared", GRANITE_SHARED,
+         granite("granitemoeshared", shared_intermediate_size="s", residual_multiplier=0.22), Size(42, 20, 28, 7, 3),
+         Size(14, 6, 9, 6, 2), layer=3, notes=["moe(x) + shared_mlp(x), before residual_multiplier"]),
     Case("granitemoehybrid", GRANITE_HYBRID, HYBRID, Size(40, 22, 34, 8, 3), Size(18, 7, 9, 6, 2), layer=2),
     Case("flex_olmo", FLEX_OLMO, lambda s: dict(model_type="flex_olmo") | llama(s) | dict(
         intermediate_size=s.f, num_experts=s.e, num_experts_per_tok=s.k, norm_topk_prob=False), Size(46, 20, 0, 7, 5), TINY,
         layer=1),
+    Case("phimoe", PHIMOE, mixtral("phimoe", router_jitter_noise=0.1, input_jitter_noise=0.01), Size(36, 22, 0, 9, 2), TINY,
+         layer=2, notes=["router_jitter_noise is large enough that some logits survive and some do not"]),
+    Case("gpt_oss", GPT_OSS, gpt_oss, Size(36, 28, 0, 6, 3), Size(14, 6, 0, 5, 3), layer=1, gain=4.0,
+         notes=["gate_up_proj [E, d, 2f], gate and up interleaved; down_proj [E, f, d]", "the clamp acts"]),
+    Case("deepseek_v2", V2, v2(topk_method="group_limited_greedy", n_group=4, topk_group=2, norm_topk_prob=False),
+         Size(44, 20, 40, 12, 4), Size(14, 6, 12, 8, 3), layer=2),
     Case("deepseek_v2-norm", V2, v2(topk_method="group_limited_greedy", n_group=4, topk_group=2), Size(48, 20, 40, 12, 3),
          Size(14, 6, 12, 8, 3), layer=1, norm_topk_prob_alone=True,
          notes=["norm_topk_prob as DeepSeek's own code has it: normalised weights are not scaled; transformers ignores the key"]),
@@ -477,12 +547,18 @@ CASES = [
     Case("aria-merged", ARIA, aria, Size(38, 20, 40, 6, 2), None, layer=2, nested="aria", merged=True,
          notes=["experts.gate_up_proj, down_proj [E, inputs, outputs]"]),
     # Capacity
+    Case("switch_transformers", SWITCH, switch(), Size(38, 26, 0, 5, 1), Size(14, 7, 0, 4, 1), layer=1,
+         prefix="encoder.block.{L}.layer.1.mlp.", sequence=15,
+         notes=["capacity 3 per expert and sequence", "topk_indices: before dropping; combine: after"]),
     Case("switch_transformers-decoder", SWITCH, switch(), Size(40, 28, 0, 4, 1), Size(14, 7, 0, 4, 1), layer=3,
          prefix="decoder.block.{L}.layer.2.mlp.", sequence=13, notes=[DECODER, "capacity 3 per expert and sequence"]),
     Case("switch_transformers-layer3", SWITCH, switch(expert_capacity=2), Size(36, 20, 0, 5, 1), None, layer=3,
          prefix="encoder.block.{L}.layer.1.mlp.", sequence=11),
     Case("nllb_moe-decoder", NLLB, nllb(moe_eval_capacity_token_fraction=1.0), Size(40, 22, 0, 5, 2), Size(14, 7, 0, 5, 2),
          layer=3, prefix="model.decoder.layers.{L}.ffn.", notes=[DECODER, *NLLB_NOTE]),
+    Case("nllb_moe-capacity", NLLB, nllb(), Size(40, 22, 0, 6, 2), Size(14, 7, 0, 5, 2), layer=3,
+         prefix="model.encoder.layers.{L}.ffn.", sequence=10,
+         notes=[*NLLB_NOTE, "moe_eval_capacity_token_fraction 0.25: ceil(T / 4) per expert"]),
     Case("nllb_moe-prioritised", NLLB, nllb(batch_prioritized_routing=True), Size(42, 20, 0, 5, 2), Size(14, 7, 0, 5, 2), layer=1,
          prefix="model.encoder.layers.{L}.ffn.", sequence=10, notes=NLLB_NOTE),
     Case("nllb_moe-normalised_before", NLLB, nllb(normalize_router_prob_before_dropping=True), Size(38, 24, 0, 6, 2),
@@ -515,7 +591,8 @@ CASES = [
          Size(32, 64, 64, 3, 2), layer=1, store=dict(expert=int4_groups(), other=BF16, dtype="bfloat16"),
          notes=["routed experts packed int4, groups of 32; shared experts BF16", DEQUANTISED]),
     Case("kimi_k25-int4", V3, v3_config("kimi_k2", routed_scaling_factor=2.827, quantization_config=INT4), Size(64, 96, 96, 5, 2),
-         None, layer=2, prefix="language_model.model.layers.{L}.mlp.", nested="kimi_k25", quantization_nested=True,
+         Size(32, 32, 32, 3, 2), layer=2, sequence=2, prefix="language_model.model.layers.{L}.mlp.", nested="kimi_k25",
+         quantization_nested=True,
          store=dict(expert=int4_groups(torch.int32), other=BF16, dtype="bfloat16"),
          notes=["weight_shape I32; quantization_config inside text_config", DEQUANTISED]),
     Case("deepseek_v4-fp4", V4,
