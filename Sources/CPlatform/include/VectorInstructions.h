@@ -70,6 +70,12 @@ CP_VECTOR cp_words8 cp_interleave_first_words(cp_words8 a, cp_words8 b) {
 CP_VECTOR cp_words8 cp_interleave_last_words(cp_words8 a, cp_words8 b) {
     return __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
 }
+CP_VECTOR cp_words8 cp_interleave_first_pairs(cp_words8 a, cp_words8 b) {
+    return __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+}
+CP_VECTOR cp_words8 cp_interleave_last_pairs(cp_words8 a, cp_words8 b) {
+    return __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+}
 
 /// No instruction, but what comes before and leads to `sum` stays before, and loads that come after stay after: so a long unrolled
 /// body is worked off piece by piece and needs registers for one piece.

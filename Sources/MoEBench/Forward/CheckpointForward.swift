@@ -51,6 +51,7 @@ package struct CheckpointForward: Sendable {
                 problem:
                     "has shape \(x.shape); expected \(configuration.hidden) in its last dimension, the model's width")
         }
+        try x.check(for: configuration)
         let layer = try checkpoint.layer(
             self.layer, weightType: weightType, pool: pool, instructionSet: instructionSet)
         let loaded = cp_nanoseconds()

@@ -38,7 +38,7 @@ package struct ForwardInput: Sendable {
                 guard let id = Int32(exactly: id), id >= 0 else {
                     throw .checkpoint(
                         file: path, tensor: "input_ids",
-                        problem: "holds a \(id); expected ids of a vocabulary, 0 or more")
+                        problem: "holds a \(id); expected ids of a vocabulary, 0 to \(Int32.max)")
                 }
                 narrow.append(id)
             }
@@ -52,6 +52,22 @@ package struct ForwardInput: Sendable {
             context.routerInput = try file.activations("router_input").elements
         }
         self.context = context
+    }
+
+    /// Whether the file holds what a layer needs beside x.
+    ///
+    /// - Throws: ``MoEError/checkpoint(file:tensor:problem:)`` for token ids that are missing or outside of the vocabulary.
+    package func check(for configuration: MoEConfiguration) throws(MoEError) {
+        guard case .table(let vocabulary) = configuration.router.selection else { return }
+        guard file["input_ids"] != nil else {
+            throw .checkpoint(
+                file: file.path, tensor: "input_ids", problem: "is missing; this layer chooses experts by token id")
+        }
+        if let odd = context.tokenIDs.first(where: { $0 >= vocabulary }) {
+            throw .checkpoint(
+                file: file.path, tensor: "input_ids",
+                problem: "holds a \(odd); expected ids below the vocabulary's \(vocabulary)")
+        }
     }
 
     /// Whether x is answered in bf16: it is where it comes so. fp16 has no activation type; it is computed and answered in fp32.

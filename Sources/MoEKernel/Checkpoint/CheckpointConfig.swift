@@ -20,7 +20,8 @@ struct CheckpointConfig: Sendable {
 
     /// Reads a config.json and finds in it the model of a known family.
     init(at path: String, known: [String]) throws(MoEError) {
-        let document = try JSONValue(try InputFile(path).contents(limit: Self.maximumByteCount), file: path)
+        let document = try JSONValue(
+            try InputFile(path).contents(limit: Self.maximumByteCount), file: path, dialect: .python)
         guard case .object(let top) = document else {
             throw .checkpoint(file: path, tensor: nil, problem: "is \(document.shown); expected a JSON object")
         }
@@ -243,13 +244,17 @@ struct CheckpointConfig: Sendable {
         return layers
     }
 
-    /// A list with an element for each layer, more being passed over; nil where the key is absent or no list.
+    /// A list with an element for each layer, more being passed over; nil where the key is absent or no list. 0 layers take the
+    /// list's own length.
     func list(_ key: String, layers: Int) throws(MoEError) -> [JSONValue]? {
         guard case .array(let elements)? = value(key) else { return nil }
         guard elements.count >= layers else {
             throw failure(key, "an array of \(elements.count)", "one element for each of \(layers) layers")
         }
-        return Array(elements.prefix(layers))
+        guard elements.count <= Self.maximumLayers else {
+            throw failure(key, "an array of \(elements.count)", "at most \(Self.maximumLayers) layers")
+        }
+        return layers == 0 ? elements : Array(elements.prefix(layers))
     }
 
     // MARK: What the parameter space lacks

@@ -11,17 +11,27 @@ struct JSONReader {
     private let bytes: [UInt8]
     private let file: String
     private let subject: String
+    private let dialect: Dialect
     private var depth = 0
     /// No member of the innermost open container has been read yet, so none needs a comma before it.
     private var atFirstMember = true
 
+    /// What counts as JSON.
+    enum Dialect {
+        /// RFC 8259.
+        case strict
+        /// With the numbers `NaN`, `Infinity` and `-Infinity`, which Python's json writes where a model's configuration has them.
+        case python
+    }
+
     /// - Parameters:
     ///   - file: named in errors.
     ///   - subject: what of the file this is, for errors: `header`, `file`.
-    init(_ bytes: [UInt8], file: String, subject: String = "file") {
+    init(_ bytes: [UInt8], file: String, subject: String = "file", dialect: Dialect = .strict) {
         self.bytes = bytes
         self.file = file
         self.subject = subject
+        self.dialect = dialect
     }
 
     /// The error for something wrong at a position.
@@ -103,6 +113,9 @@ struct JSONReader {
         case UInt8(ascii: "\""): return .string
         case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return .number
         case UInt8(ascii: "t"), UInt8(ascii: "f"), UInt8(ascii: "n"): return .word
+        case UInt8(ascii: "N"), UInt8(ascii: "I"):
+            guard dialect == .python else { throw unexpected("a value") }
+            return .number
         default: throw unexpected("a value")
         }
     }
@@ -111,14 +124,19 @@ struct JSONReader {
     mutating func readWord() throws(MoEError) -> Bool? {
         skipBlanks()
         for (word, value) in [("true", true), ("false", false), ("null", nil)] as [(StaticString, Bool?)] {
-            let length = word.utf8CodeUnitCount
-            guard offset + length <= bytes.count else { continue }
-            if (0..<length).allSatisfy({ bytes[offset + $0] == word.utf8Start[$0] }) {
-                offset += length
-                return value
-            }
+            if skip(word) { return value }
         }
         throw unexpected("true, false or null")
+    }
+
+    /// Reads past a word if it comes next.
+    private mutating func skip(_ word: StaticString) -> Bool {
+        let length = word.utf8CodeUnitCount
+        guard offset + length <= bytes.count,
+            (0..<length).allSatisfy({ bytes[offset + $0] == word.utf8Start[$0] })
+        else { return false }
+        offset += length
+        return true
     }
 
     /// A number: whole ones exactly, those with a fraction or an exponent as the nearest Double.
@@ -130,6 +148,11 @@ struct JSONReader {
     mutating func readNumber() throws(MoEError) -> Number {
         skipBlanks()
         let start = offset
+        if dialect == .python {
+            if skip("NaN") { return .fraction(.nan) }
+            if skip("Infinity") { return .fraction(.infinity) }
+            if skip("-Infinity") { return .fraction(-.infinity) }
+        }
         let negative = current == UInt8(ascii: "-")
         if negative { offset += 1 }
         guard isDigit else { throw unexpected("a number") }

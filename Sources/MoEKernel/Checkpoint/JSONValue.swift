@@ -12,8 +12,8 @@ enum JSONValue: Sendable, Hashable {
     /// Reads a whole document.
     ///
     /// - Throws: ``MoEError/checkpoint(file:tensor:problem:)`` with the position of the first fault.
-    init(_ bytes: [UInt8], file: String) throws(MoEError) {
-        var reader = JSONReader(bytes, file: file)
+    init(_ bytes: [UInt8], file: String, dialect: JSONReader.Dialect = .strict) throws(MoEError) {
+        var reader = JSONReader(bytes, file: file, dialect: dialect)
         self = try reader.readValue()
         try reader.end()
     }

@@ -25,6 +25,13 @@ public final class SafetensorsFile: Sendable {
                 file: path, tensor: nil,
                 problem: "is \(file.byteCount) bytes long; expected at least 8, the header's length")
         }
+        guard try file.bytes(0..<8) != Array("version ".utf8) else {
+            throw .checkpoint(
+                file: path, tensor: nil,
+                problem:
+                    "is a text that begins with \"version \", as Git LFS leaves in place of files; expected the file itself, "
+                    + "which `git lfs pull` brings")
+        }
         let length = try file.bytes(0..<8).reversed().reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
         guard length <= UInt64(SafetensorsHeader.maximumByteCount) else {
             throw .checkpoint(

@@ -317,7 +317,8 @@ struct CheckpointFolderTests {
         let scratch = try Scratch()
         for (text, fragment) in [
             ("[]", "an array of 0"), ("3", "is 3"), ("", "ends where"), ("{\"a\":1,\"a\":1}", "twice"),
-            ("{\"a\":NaN}", "found N"),
+            ("{\"a\":NaN}", "model_type"), ("{\"a\":Nan}", "a number"), ("{\"a\":-Infinity}", "model_type"),
+            ("{\"a\":infinity}", "found i"), ("{\"a\":[Infinity,+Infinity]}", "found +"),
             ("\u{feff}{}", "byte-order mark"), (String(repeating: " ", count: 1 << 22) + "{}", "at most 4194304"),
         ] {
             try scratch.write("config.json", text)

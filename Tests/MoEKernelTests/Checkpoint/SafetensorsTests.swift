@@ -36,6 +36,10 @@ struct CheckpointSafetensorsTests {
         Malformed("header over the limit", safetensors("{}", length: 100_000_001), "100000001", "at most 100000000"),
         Malformed("header of 2^64 - 1", safetensors("{}", length: .max), "18446744073709551615", "at most 100000000"),
         Malformed("header of 2^63", safetensors("{}", length: 1 << 63), "9223372036854775808", "at most"),
+        Malformed(
+            "Git LFS pointer", Array("version of a pointer\noid sha256:0\nsize 1\n".utf8),
+            "Git LFS",
+            "git lfs pull"),
         Malformed("no header", safetensors(""), "begins with {"),
         Malformed("header that is no object", safetensors("[]"), "begins with {"),
         Malformed("blank before the header", safetensors(" {}"), "begins with {"),

@@ -58,7 +58,9 @@ extension CheckpointConfig {
             return (0..<count).filter { letters[$0] == "E" }
         }
         for key in ["layers_block_type", "layer_types"] {
-            guard let types = try list(key, layers: try layerCount()) else { continue }
+            // Newer files state the number of layers by the list alone.
+            let stated = try integer("num_hidden_layers", in: 0...Self.maximumLayers, default: 0)
+            guard let types = try list(key, layers: stated) else { continue }
             return types.indices.filter { types[$0] == .string("moe") }
         }
         throw failure("hybrid_override_pattern", "missing", "a letter for each layer")
