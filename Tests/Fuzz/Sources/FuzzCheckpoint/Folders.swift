@@ -86,6 +86,7 @@ func readCheckpoint(_ parts: [[UInt8]], sharded isSharded: Bool) {
         let (bytes, length) = shard(next())
         file.write(bytes, length: length)
     }
+    _ = attempt { () throws(MoEError) in try CheckpointSummary(of: checkpoint.folder) }
     guard let model = attempt({ () throws(MoEError) in try MoECheckpoint(at: checkpoint.folder) }) else { return }
     for layer in model.moeLayers.prefix(3) + model.moeLayers.suffix(1) {
         guard let configuration = attempt({ () throws(MoEError) in try model.configuration(layer: layer) }),

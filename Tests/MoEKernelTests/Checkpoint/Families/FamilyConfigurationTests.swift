@@ -440,6 +440,18 @@ struct FamilyConfigurationTests {
                 expert: .plain(.reluSquared), shared: .dense(width: 9), latent: 5)
         },
         Case(
+            name: "nemotron_h by list, with numbers that only Python writes",
+            config: #"""
+                {"model_type":"nemotron_h","hidden_size":8,"moe_intermediate_size":6,"n_shared_experts":0,
+                "n_routed_experts":4,"num_experts_per_tok":2,"time_step_limit":[0.0,Infinity,-Infinity,NaN],
+                "layers_block_type":["linear_attention","moe","full_attention","moe"],"moe_latent_size":null}
+                """#, layers: [1, 3]
+        ) {
+            try MoEConfiguration(
+                experts: 4, topK: 2, hidden: 8, expertHidden: 6, router: deepSeek(scale: 1),
+                expert: .plain(.reluSquared))
+        },
+        Case(
             name: "longcat_flash",
             config: #"""
                 {"model_type":"longcat_flash","num_layers":2,"hidden_size":8,"ffn_hidden_size":9,
