@@ -165,14 +165,11 @@ public struct UsageMonitor: Sendable {
 
     // MARK: What was seen
 
-    /// The average share of computed choices that fell on an expert, 0 to 1; 0 before the first token.
+    private func share(of expert: Int) -> Double { shareWeight == 0 ? 0 : shareSums[expert] / shareWeight }
+
+    /// The average share of computed choices that fell on each expert, [experts]; they sum to 1, or to 0 before the first token.
     ///
     ///     share ← (Σᵢ decayⁱ · load of e, i calls ago / all loads, i calls ago) / Σᵢ decayⁱ
-    ///
-    /// - Precondition: `expert` is in 0..<experts.
-    func share(of expert: Int) -> Double { shareWeight == 0 ? 0 : shareSums[expert] / shareWeight }
-
-    /// ``share(of:)`` of all experts, [experts]; they sum to 1.
     public var shares: [Double] { (0..<experts).map(share(of:)) }
 
     /// -Σ share · log share in nats: log E when even, 0 when all fall on one expert, and before the first token.
@@ -201,11 +198,7 @@ public struct UsageMonitor: Sendable {
     /// The average share of choices dropped, 0 to 1; 0 before the first observation.
     public var dropRate: Double { dropWeight == 0 ? 0 : dropSum / dropWeight }
 
-    /// Whether an expert had no token in the last ``deadAfter`` observations that had tokens at all. Nobody is dead before
-    /// there were as many. One token revives it.
-    ///
-    /// - Precondition: `expert` is in 0..<experts.
-    func isDead(_ expert: Int) -> Bool { loadedBatches - lastSeen[expert] >= deadAfter }
+    private func isDead(_ expert: Int) -> Bool { loadedBatches - lastSeen[expert] >= deadAfter }
 
     /// How many experts are dead.
     public var deadExpertCount: Int {
@@ -214,6 +207,7 @@ public struct UsageMonitor: Sendable {
         return count
     }
 
-    /// The dead experts, in ascending order.
+    /// The dead experts, in ascending order: those without a token in the last ``deadAfter`` observations that had tokens at all.
+    /// Nobody is dead before there were as many. One token revives an expert.
     public var deadExperts: [Int] { (0..<experts).filter(isDead) }
 }

@@ -66,7 +66,7 @@ import Testing
         for _ in 0..<9 { try monitor.observe(tokensPerExpert: [0, 0, 0].span) }
         #expect(monitor.batches == 6)
         for _ in 0..<9 { try monitor.observe(tokensPerExpert: [0, 0, 0].span, droppedChoices: 2) }
-        #expect(monitor.batches == 15 && !monitor.isDead(0) && monitor.shares[0] > 0.9)
+        #expect(monitor.batches == 15 && !monitor.deadExperts.contains(0) && monitor.shares[0] > 0.9)
         try monitor.observe(tokensPerExpert: [0, 0, 1].span)
         #expect(monitor.deadExperts == [1])
     }
