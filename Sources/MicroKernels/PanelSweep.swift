@@ -255,28 +255,15 @@ func activatePanel<ISA: InstructionSet, Function: ElementwiseFunction>(
     _: ISA.Type, _: Function.Type, _ split: TileSplit, _ panel: Int, _ sums: UnsafeMutableRawPointer, _ gated: Bool,
     _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
 ) {
-    let column: Int = panel &* (gated ? 8 : 16)
-    let inTile: Int = (column >> 8) &* ISA.tileRows &* PanelLayout.block &+ (column & 255)
-    var tile = 0
-    while tile < split.count {
-        let first = split.start(tile)
-        let end = split.start(tile &+ 1)
-        var row = first
-        while row < end {
-            let from = sums + row &* 64
-            let offset: Int = tile &* tileStride &+ inTile &+ (row &- first) &* PanelLayout.block
-            let to = UnsafeMutableRawPointer(tiles + offset)
-            let low = Function.apply(ISA.self, from.loadUnaligned(as: SIMD8<Float>.self))
-            let high = (from + 32).loadUnaligned(as: SIMD8<Float>.self)
-            if gated {
-                to.storeBytes(of: low * high, as: SIMD8<Float>.self)
-            } else {
-                to.storeBytes(of: low, as: SIMD8<Float>.self)
-                (to + 32).storeBytes(of: Function.apply(ISA.self, high), as: SIMD8<Float>.self)
-            }
-            row &+= 1
+    forEachRow(ISA.self, split, column: panel &* (gated ? 8 : 16), sums, tiles, tileStride) { from, to in
+        let low = Function.apply(ISA.self, from.loadUnaligned(as: SIMD8<Float>.self))
+        let high = (from + 32).loadUnaligned(as: SIMD8<Float>.self)
+        if gated {
+            to.storeBytes(of: low * high, as: SIMD8<Float>.self)
+        } else {
+            to.storeBytes(of: low, as: SIMD8<Float>.self)
+            (to + 32).storeBytes(of: Function.apply(ISA.self, high), as: SIMD8<Float>.self)
         }
-        tile &+= 1
     }
 }
 
@@ -286,7 +273,20 @@ func clampPanel<ISA: InstructionSet>(
     _: ISA.Type, _ clamp: GateClamp, _ split: TileSplit, _ panel: Int, _ sums: UnsafeMutableRawPointer,
     _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
 ) {
-    let column: Int = panel &* 8
+    forEachRow(ISA.self, split, column: panel &* 8, sums, tiles, tileStride) { from, to in
+        let gate = from.loadUnaligned(as: SIMD8<Float>.self)
+        let up = (from + 32).loadUnaligned(as: SIMD8<Float>.self)
+        to.storeBytes(of: clampedGate(ISA.self, clamp, gate, up), as: SIMD8<Float>.self)
+    }
+}
+
+/// Each row's sums of a panel, [rows][16], and where what becomes of them goes in the tiles of the next reduction, from `column` on.
+@_alwaysEmitIntoClient @inline(__always)
+func forEachRow<ISA: InstructionSet>(
+    _: ISA.Type, _ split: TileSplit, column: Int, _ sums: UnsafeMutableRawPointer,
+    _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int,
+    _ body: (_ from: UnsafeRawPointer, _ to: UnsafeMutableRawPointer) -> Void
+) {
     let inTile: Int = (column >> 8) &* ISA.tileRows &* PanelLayout.block &+ (column & 255)
     var tile = 0
     while tile < split.count {
@@ -294,12 +294,8 @@ func clampPanel<ISA: InstructionSet>(
         let end = split.start(tile &+ 1)
         var row = first
         while row < end {
-            let from = sums + row &* 64
             let offset: Int = tile &* tileStride &+ inTile &+ (row &- first) &* PanelLayout.block
-            let gate = from.loadUnaligned(as: SIMD8<Float>.self)
-            let up = (from + 32).loadUnaligned(as: SIMD8<Float>.self)
-            UnsafeMutableRawPointer(tiles + offset).storeBytes(
-                of: clampedGate(ISA.self, clamp, gate, up), as: SIMD8<Float>.self)
+            body(UnsafeRawPointer(sums + row &* 64), UnsafeMutableRawPointer(tiles + offset))
             row &+= 1
         }
         tile &+= 1
