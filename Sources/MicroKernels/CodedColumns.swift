@@ -120,16 +120,7 @@ public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, 
                 }
             }
         }
-        for v in 0..<vectors {
-            let panel: UnsafeMutablePointer<Float> = operands.c + (v / perPanel) &* operands.cPanelStride
-            for r in 0..<rows {
-                let offset: Int = r &* 16 &+ (v % perPanel) &* ISA.Vector.scalarCount
-                let place = UnsafeMutableRawPointer(panel + offset)
-                var sum = sums[r][v]
-                if operands.accumulate { sum = place.loadUnaligned(as: ISA.Vector.self) + sum }
-                place.storeBytes(of: sum, as: ISA.Vector.self)
-            }
-        }
+        storeSums(ISA.self, sums, operands)
     }
 
     /// Vector `v` of the columns at a chunk's eight k.

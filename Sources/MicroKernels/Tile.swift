@@ -95,15 +95,24 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
             }
             k &+= 1
         }
-        for v in 0..<vectors {
-            let panel: UnsafeMutablePointer<Float> = operands.c + (v / perPanel) &* operands.cPanelStride
-            for r in 0..<rows {
-                let offset: Int = r &* 16 &+ (v % perPanel) &* ISA.Vector.scalarCount
-                let place = UnsafeMutableRawPointer(panel + offset)
-                var sum = sums[r][v]
-                if operands.accumulate { sum = place.loadUnaligned(as: ISA.Vector.self) + sum }
-                place.storeBytes(of: sum, as: ISA.Vector.self)
-            }
+        storeSums(ISA.self, sums, operands)
+    }
+}
+
+/// Writes a register tile's sums to its accumulators, added to what earlier blocks left there.
+@_alwaysEmitIntoClient @inline(__always)
+func storeSums<ISA: InstructionSet, let rows: Int, let vectors: Int>(
+    _: ISA.Type, _ sums: InlineArray<rows, InlineArray<vectors, ISA.Vector>>, _ operands: TileOperands
+) {
+    let perPanel: Int = 16 / ISA.Vector.scalarCount
+    for v in 0..<vectors {
+        let panel: UnsafeMutablePointer<Float> = operands.c + (v / perPanel) &* operands.cPanelStride
+        for r in 0..<rows {
+            let offset: Int = r &* 16 &+ (v % perPanel) &* ISA.Vector.scalarCount
+            let place = UnsafeMutableRawPointer(panel + offset)
+            var sum = sums[r][v]
+            if operands.accumulate { sum = place.loadUnaligned(as: ISA.Vector.self) + sum }
+            place.storeBytes(of: sum, as: ISA.Vector.self)
         }
     }
 }
