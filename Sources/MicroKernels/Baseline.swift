@@ -79,12 +79,23 @@ enum Baseline: InstructionSet {
         return result
     }
 
-    @inline(__always) static var tileRows: Int { 3 }
     @inline(__always) static func codedPanels(rows: Int) -> Int { 0 }
     @inline(__always)
     static func codedTile(
         _ coding: PanelCoding, rows: Int, panels: Int, _ operands: TileOperands, scratch: UnsafeMutablePointer<Float>
     ) {}
+    @inline(__always) static func transpose(
+        _ rows: UnsafePointer<Float>, count: Int, to columns: UnsafeMutablePointer<Float>, stride: Int
+    ) {
+        for column in 0..<8 {
+            var row = 0
+            while row < count {
+                let to: Int = column &* stride &+ row
+                columns[to] = rows[row &* 16 &+ column]
+                row &+= 1
+            }
+        }
+    }
     @inline(__always) static func settled(_ sum: Vector) -> Vector { sum }
     @inline(__always) static func panelsTogether(rows: Int) -> Int { rows == 1 ? 2 : 1 }
 
@@ -111,7 +122,9 @@ enum Baseline: InstructionSet {
         }
     }
 
-    @inline(never) static func residentTile(rows count: Int, _ operands: TileOperands) {
+    @inline(never) static func residentTile(
+        _ format: PanelFormat, rows count: Int, panels: Int, _ operands: TileOperands
+    ) {
         rows(Float32Row.self, Resident.self, count, 1, operands)
     }
 }
@@ -119,7 +132,7 @@ enum Baseline: InstructionSet {
 /// The kernels of ``Baseline``.
 public struct BaselineKernels: KernelSet {
     public init() {}
-    public var tileRows: Int { Baseline.tileRows }
+    public var largestTileRows: Int { 3 }
     public var panelsTogether: Int { 2 }
     public var lanes: Int { 4 }
     public func sweep(_ sweep: PanelSweep) { sweepPanels(Baseline.self, sweep) }

@@ -88,7 +88,7 @@ public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, 
                     cp_prefetch_far(line)
                     if Code.chunkBytes > 64 { cp_prefetch_far(line + 64) }
                 }
-                let at = a + k
+                let at = a + k &* rows
                 // The compiler would leave a loop over bodies of this size rolled, and the sums in memory.
                 if vectors > 0 { whole(0, chunk, stride, at, scales, &sums) }
                 if vectors > 1 { whole(1, chunk, stride, at, scales, &sums) }
@@ -111,7 +111,7 @@ public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, 
                         let offset: Int = (v / perPanel) &* 512 &+ (v % perPanel) &* ISA.Vector.scalarCount &* 4
                         let column = (row + offset).loadUnaligned(as: ISA.Vector.self)
                         for r in 0..<rows {
-                            let offset: Int = r &* 256 &+ k
+                            let offset: Int = k &* rows &+ r
                             sums[r][v] = ISA.multiplyAdd(sums[r][v], ISA.Vector(repeating: a[offset]), column)
                         }
                     }
@@ -131,7 +131,7 @@ public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, 
         _ sums: inout InlineArray<rows, InlineArray<vectors, ISA.Vector>>
     ) {
         half(v, last: false, chunk, stride, a, scales, &sums)
-        half(v, last: true, chunk, stride, a + 4, scales, &sums)
+        half(v, last: true, chunk, stride, a + 4 &* rows, scales, &sums)
     }
 
     @_alwaysEmitIntoClient @inline(__always)
@@ -145,7 +145,7 @@ public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, 
         for step in 0..<4 {
             let column = numbers[step] * scales[v]
             for r in 0..<rows {
-                let offset: Int = r &* 256 &+ step
+                let offset: Int = step &* rows &+ r
                 sums[r][v] = ISA.multiplyAdd(sums[r][v], ISA.Vector(repeating: a[offset]), column)
             }
         }

@@ -31,15 +31,16 @@ public protocol InstructionSet {
     /// Runs the one register tile that an expert of few tokens needs, its weights streaming from memory. Each set lists the
     /// shapes that fill its registers without spilling.
     static func tile(_ format: PanelFormat, rows: Int, panels: Int, _ operands: TileOperands)
-    /// Runs one of several register tiles over a block of fp32 weights that is in the first-level cache; one panel.
-    static func residentTile(rows: Int, _ operands: TileOperands)
+    /// Runs one of several register tiles over a block of weights that is in the first-level cache; `panels` is 1 or 2.
+    static func residentTile(_ format: PanelFormat, rows: Int, panels: Int, _ operands: TileOperands)
     /// Runs the one register tile of few rows over codes; `panels` is 1 or `codedPanels(rows:)`. `scratch` holds 128 floats a panel.
     static func codedTile(
         _ coding: PanelCoding, rows: Int, panels: Int, _ operands: TileOperands, scratch: UnsafeMutablePointer<Float>)
     /// Panels taken together by ``codedTile(_:rows:panels:_:scratch:)``, or 0 where codes are better widened first for that many rows.
     static func codedPanels(rows: Int) -> Int
-    /// Rows of a full register tile, and so of a packed activation tile.
-    static var tileRows: Int { get }
+    /// Up to eight rows of eight columns each from `rows`, 64 bytes apart, to eight columns of `count` rows, `stride` floats apart.
+    static func transpose(
+        _ rows: UnsafePointer<Float>, count: Int, to columns: UnsafeMutablePointer<Float>, stride: Int)
     /// Panels taken together for a tile of few rows, so that enough multiply-adds are in flight to hide their latency.
     static func panelsTogether(rows: Int) -> Int
 }
@@ -51,8 +52,9 @@ public protocol InstructionSet {
 /// both in one tile. Panels of bf16 keep column i in the low and column 8 + i in the high half of word i, which makes widening one
 /// shift and one mask; those of fp16 keep the columns in order, as the instruction that widens them takes them.
 ///
-/// Activations are packed in tiles of up to `tileRows` rows; within a tile, for each block of 256 values of k, the rows one
-/// after the other. Rows of a tile are then 1 KiB apart whatever the width of the model, and never fight for the same cache set.
+/// Activations are packed in tiles of a few rows; within a tile, for each k, the rows' values side by side, so that a tile too is one
+/// stream, which the processor fetches ahead by itself. (Rows one after the other would be as many streams as there are rows, each
+/// with its own misses.) A tile's blocks of 256 values of k start at fixed distances, whatever its number of rows.
 public enum PanelLayout {
     /// Output columns in a panel.
     public static let width = 16
@@ -68,7 +70,7 @@ public enum PanelLayout {
 
 /// What a register tile works on: c (+)= a · b over one reduction block.
 public struct TileOperands {
-    /// Activations: rows 256 floats apart.
+    /// Activations: for each k, the tile's rows.
     public var a: UnsafePointer<Float>
     /// The first panel's rows of this block, and the distance to the next panel in bytes.
     public var b: UnsafeRawPointer
@@ -80,15 +82,16 @@ public struct TileOperands {
     public var cPanelStride: Int
     /// Whether c holds earlier blocks' sum.
     public var accumulate: Bool
-    /// Weights to ask for meanwhile, from `next` on: `nextStep` bytes for each k, or, where the tile streams, a row of each of its
-    /// panels.
+    /// Weights to ask for meanwhile, from `next` on and for each panel `nextStride` further: `nextStep` bytes for each k, or, where
+    /// the tile streams, a whole row.
     public var next: UnsafeRawPointer
     public var nextStep: Int
+    public var nextStride: Int
 
     @_alwaysEmitIntoClient @inline(__always)
     public init(
         a: UnsafePointer<Float>, b: UnsafeRawPointer, panelStride: Int, depth: Int, c: UnsafeMutablePointer<Float>,
-        cPanelStride: Int, accumulate: Bool, next: UnsafeRawPointer, nextStep: Int
+        cPanelStride: Int, accumulate: Bool, next: UnsafeRawPointer, nextStep: Int, nextStride: Int
     ) {
         self.a = a
         self.b = b
@@ -99,5 +102,6 @@ public struct TileOperands {
         self.accumulate = accumulate
         self.next = next
         self.nextStep = nextStep
+        self.nextStride = nextStride
     }
 }

@@ -1,9 +1,8 @@
 /// The kernels of one instruction set, as the library calls them: once a task, never in an inner loop.
 public protocol KernelSet: Sendable {
-    /// Rows of a packed activation tile.
-    var tileRows: Int { get }
-    /// The most panels a sweep takes together; accumulators must hold rows × 16 × this many floats, for at most `tileRows` rows
-    /// where it is above one.
+    /// The most rows a register tile can have.
+    var largestTileRows: Int { get }
+    /// The most panels a sweep of a single tile takes together; accumulators must hold rows × 16 × this many floats.
     var panelsTogether: Int { get }
     /// Lanes of its vectors.
     var lanes: Int { get }

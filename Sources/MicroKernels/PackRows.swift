@@ -10,13 +10,14 @@ public struct PackRows {
     public var rows: Int
     /// Factors of the rows, or nil (a routing weight that acts on the expert's input).
     public var factors: UnsafePointer<Float>?
-    /// The tile: for each block of k, `tileRows` × 256 floats.
+    /// The tile, and the floats from one of its blocks of k to the next.
     public var tile: UnsafeMutablePointer<Float>
+    public var blockStride: Int
 
     @_alwaysEmitIntoClient @inline(__always)
     public init(
         source: UnsafeRawPointer, bfloat16: Bool, depth: Int, tokens: UnsafePointer<Int32>?, firstToken: Int, rows: Int,
-        factors: UnsafePointer<Float>? = nil, tile: UnsafeMutablePointer<Float>
+        factors: UnsafePointer<Float>? = nil, tile: UnsafeMutablePointer<Float>, blockStride: Int
     ) {
         self.source = source
         self.bfloat16 = bfloat16
@@ -26,50 +27,80 @@ public struct PackRows {
         self.rows = rows
         self.factors = factors
         self.tile = tile
+        self.blockStride = blockStride
     }
 }
 
+/// Rows by eight and k by eight: read, widened, scaled, turned to columns.
 @_alwaysEmitIntoClient @inline(__always)
 public func packRows<ISA: InstructionSet>(_: ISA.Type, _ pack: PackRows) {
-    var row = 0
-    while row < pack.rows {
-        let token = pack.tokens.map { Int($0[row]) } ?? (pack.firstToken &+ row)
-        var k = 0
-        while k < pack.depth {
-            let length = min(PanelLayout.block, pack.depth &- k)
-            let offset: Int = (k >> 8) &* ISA.tileRows &* PanelLayout.block &+ row &* PanelLayout.block
-            let to = pack.tile + offset
-            let at: Int = token &* pack.depth &+ k
-            if pack.bfloat16 {
-                let from = (pack.source + at &* 2).assumingMemoryBound(to: UInt16.self)
-                var i = 0
-                while i < length {
-                    to[i] = Float(bitPattern: UInt32(from[i]) << 16)
-                    i &+= 1
+    // Eight rows of eight values, at the distance that `transpose` expects.
+    var square = InlineArray<8, SIMD16<Float>>(repeating: SIMD16(repeating: 0))
+    withUnsafeMutableBytes(of: &square) { square in
+        let staged = square.baseAddress!.assumingMemoryBound(to: Float.self)
+        var first = 0
+        while first < pack.rows {
+            let rows = min(pack.rows &- first, 8)
+            var k = 0
+            while k < pack.depth {
+                let width = min(pack.depth &- k, 8)
+                var row = 0
+                while row < rows {
+                    stage(ISA.self, pack, row: first &+ row, k: k, width: width, into: staged + row &* 16)
+                    row &+= 1
                 }
-            } else {
-                let from = (pack.source + at &* 4).assumingMemoryBound(to: Float.self)
-                var i = 0
-                while i &+ 8 <= length {
-                    let vector = UnsafeRawPointer(from + i).loadUnaligned(as: SIMD8<Float>.self)
-                    UnsafeMutableRawPointer(to + i).storeBytes(of: vector, as: SIMD8<Float>.self)
-                    i &+= 8
+                let place = pack.tile + ((k >> 8) &* pack.blockStride &+ (k & 255) &* pack.rows &+ first)
+                if width == 8 {
+                    ISA.transpose(staged, count: rows, to: place, stride: pack.rows)
+                } else {
+                    row = 0
+                    while row < rows {
+                        var i = 0
+                        while i < width {
+                            let to: Int = i &* pack.rows &+ row
+                            place[to] = staged[row &* 16 &+ i]
+                            i &+= 1
+                        }
+                        row &+= 1
+                    }
                 }
-                while i < length {
-                    to[i] = from[i]
-                    i &+= 1
-                }
+                k &+= 8
             }
-            if let factors = pack.factors {
-                let factor = factors[row]
-                var i = 0
-                while i < length {
-                    to[i] *= factor
-                    i &+= 1
-                }
-            }
-            k &+= PanelLayout.block
+            first &+= 8
         }
-        row &+= 1
     }
+}
+
+/// `width` values of a row, from k on.
+@_alwaysEmitIntoClient @inline(__always)
+func stage<ISA: InstructionSet>(
+    _: ISA.Type, _ pack: PackRows, row: Int, k: Int, width: Int, into staged: UnsafeMutablePointer<Float>
+) {
+    let token = pack.tokens.map { Int($0[row]) } ?? (pack.firstToken &+ row)
+    let at: Int = token &* pack.depth &+ k
+    let place = UnsafeMutableRawPointer(staged)
+    var values = SIMD8<Float>(repeating: 0)
+    if width == 8 {
+        if pack.bfloat16 {
+            // Each number in the upper half of a word.
+            var words = SIMD16<UInt16>(repeating: 0)
+            words.oddHalf = (pack.source + at &* 2).loadUnaligned(as: SIMD8<UInt16>.self)
+            values = unsafeBitCast(words, to: SIMD8<Float>.self)
+        } else {
+            values = (pack.source + at &* 4).loadUnaligned(as: SIMD8<Float>.self)
+        }
+    } else {
+        var i = 0
+        while i < width {
+            if pack.bfloat16 {
+                let number = (pack.source + (at &+ i) &* 2).loadUnaligned(as: UInt16.self)
+                values[i] = Float(bitPattern: UInt32(number) << 16)
+            } else {
+                values[i] = (pack.source + (at &+ i) &* 4).loadUnaligned(as: Float.self)
+            }
+            i &+= 1
+        }
+    }
+    if let factors = pack.factors { values *= factors[row] }
+    place.storeBytes(of: values, as: SIMD8<Float>.self)
 }

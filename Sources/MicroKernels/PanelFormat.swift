@@ -3,6 +3,11 @@ public enum PanelFormat: Sendable, Hashable {
     case float32, bfloat16, float16
     case coded(PanelCoding)
 
+    @_alwaysEmitIntoClient @inline(__always)
+    public var isFloat32: Bool { if case .float32 = self { true } else { false } }
+    @_alwaysEmitIntoClient @inline(__always)
+    public var isCoded: Bool { if case .coded = self { true } else { false } }
+
     /// Bytes of the codes or numbers of 16 columns at one k.
     @_alwaysEmitIntoClient @inline(__always)
     public var rowBytes: Int {

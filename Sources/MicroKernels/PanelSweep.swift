@@ -5,6 +5,8 @@ public struct PanelSweep {
     /// The rows' packed tiles, `tileStride` floats apart.
     public var activations: UnsafePointer<Float>
     public var tileStride: Int
+    /// Floats from one reduction block of a tile to the next, in these tiles and in those of the epilogue.
+    public var blockStride: Int
     /// Rows spread evenly over the tiles.
     public var tiles: TileSplit
     /// Length of the reduction.
@@ -13,32 +15,54 @@ public struct PanelSweep {
     public var weights: UnsafeRawPointer
     public var format: PanelFormat
     public var panels: Range<Int>
+    /// Weights that are wanted after these, if any are: asked for during the last panels.
+    public var after: UnsafeRawPointer?
     /// [panels][16], or nil.
     public var biases: UnsafePointer<Float>?
-    /// Scratch of this worker: accumulators, 16 floats for each row and panel taken together, and 256 × 16 floats for
-    /// widened weights.
+    /// Scratch of this worker: accumulators, 16 floats for each row and panel taken together, and 256 × 16 floats for each of
+    /// two panels of widened weights.
     public var accumulators: UnsafeMutablePointer<Float>
     public var widened: UnsafeMutablePointer<Float>
     /// What becomes of the sums.
     public var epilogue: Epilogue
+    public var tuning: SweepTuning
 
     @_alwaysEmitIntoClient @inline(__always)
     public init(
-        activations: UnsafePointer<Float>, tileStride: Int, tiles: TileSplit, depth: Int, weights: UnsafeRawPointer,
-        format: PanelFormat, panels: Range<Int>, biases: UnsafePointer<Float>?,
-        accumulators: UnsafeMutablePointer<Float>, widened: UnsafeMutablePointer<Float>, epilogue: Epilogue
+        activations: UnsafePointer<Float>, tileStride: Int, blockStride: Int, tiles: TileSplit, depth: Int,
+        weights: UnsafeRawPointer, format: PanelFormat, panels: Range<Int>, after: UnsafeRawPointer?,
+        biases: UnsafePointer<Float>?,
+        accumulators: UnsafeMutablePointer<Float>, widened: UnsafeMutablePointer<Float>, epilogue: Epilogue,
+        tuning: SweepTuning
     ) {
         self.activations = activations
         self.tileStride = tileStride
+        self.blockStride = blockStride
         self.tiles = tiles
         self.depth = depth
         self.weights = weights
         self.format = format
         self.panels = panels
+        self.after = after
         self.biases = biases
         self.accumulators = accumulators
         self.widened = widened
         self.epilogue = epilogue
+        self.tuning = tuning
+    }
+}
+
+/// What a sweep leaves to the machine it runs on.
+public struct SweepTuning: Sendable, Hashable {
+    /// Panels that tiles take together where several tiles share them: 1 or 2. Two halve the reads of the activations, and want a
+    /// first-level cache for 32 KiB of weights and a tile.
+    public var sharedPanels: Int
+    /// Up to this many tiles read 16-bit weights as they are stored; more read them widened once into the first-level cache.
+    public var directTiles: Int
+
+    public init(sharedPanels: Int, directTiles: Int) {
+        self.sharedPanels = sharedPanels
+        self.directTiles = directTiles
     }
 }
 
@@ -92,14 +116,15 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
     let fullBlock = sweep.format.blockBytes(PanelLayout.block)
     let split = sweep.tiles
     let blocks = PanelLayout.blocks(sweep.depth)
-    let blockStride: Int = ISA.tileRows &* PanelLayout.block
     let cPanelStride: Int = split.rows &* 16
     let single = split.count == 1
-    // One tile of rows reads its weights as they are stored. Several tiles, and any over codes that would not fit a tile's
+    // One tile of rows reads its weights as they are stored. Many tiles, and any over codes that would not fit a tile's
     // registers beside its sums, read them widened.
     let streaming = single ? ISA.streamingPanels(sweep.format, rows: split.rows) : 0
-    let widen = streaming == 0 && sweep.format != .float32
-    let together = max(streaming, 1)
+    let direct =
+        sweep.format.isFloat32 || !sweep.format.isCoded && !single && split.count <= sweep.tuning.directTiles
+    let widen = streaming == 0 && !direct
+    let together = streaming == 0 ? sweep.tuning.sharedPanels : streaming
 
     var panel = sweep.panels.lowerBound
     while panel < sweep.panels.upperBound {
@@ -111,7 +136,13 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
             let source: UnsafeRawPointer = stream + block &* fullBlock
             var b = source
             if widen {
-                widenRows(ISA.self, sweep.format, source, depth: depth, into: sweep.widened)
+                var member = 0
+                while member < group {
+                    widenRows(
+                        ISA.self, sweep.format, source + member &* panelStride, depth: depth,
+                        into: sweep.widened + member &* PanelLayout.block &* 16)
+                    member &+= 1
+                }
                 b = UnsafeRawPointer(sweep.widened)
             }
             // Each tile asks for its share of the next block, spread evenly over its steps: a burst would fill the processor's
@@ -120,19 +151,21 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
             //
             // After a panel's last block comes the first of the panels that follow this group.
             let last = block &+ 1 == blocks
-            let next: UnsafeRawPointer = last ? sweep.weights + (panel &+ group) &* panelStride : source + fullBlock
+            let over = panel &+ group >= sweep.panels.upperBound
+            let following: UnsafeRawPointer = sweep.weights + (panel &+ group) &* panelStride
+            let next: UnsafeRawPointer = last ? (over ? sweep.after ?? following : following) : source + fullBlock
             let nextStep: Int = sweep.format.rowBytes / split.count
             var tile = 0
             while tile < split.count {
                 let first = split.start(tile)
                 let operands = TileOperands(
-                    a: sweep.activations + (tile &* sweep.tileStride &+ block &* blockStride), b: b,
-                    panelStride: panelStride, depth: depth, c: sweep.accumulators + first &* 16,
-                    cPanelStride: cPanelStride, accumulate: block > 0, next: next + tile &* nextStep &* depth,
-                    nextStep: nextStep)
+                    a: sweep.activations + (tile &* sweep.tileStride &+ block &* sweep.blockStride), b: b,
+                    panelStride: widen ? PanelLayout.block &* 64 : panelStride, depth: depth,
+                    c: sweep.accumulators + first &* 16, cPanelStride: cPanelStride, accumulate: block > 0,
+                    next: next + tile &* nextStep &* depth, nextStep: nextStep, nextStride: panelStride)
                 let rows = split.start(tile &+ 1) &- first
                 if streaming == 0 {
-                    ISA.residentTile(rows: rows, operands)
+                    ISA.residentTile(widen ? .float32 : sweep.format, rows: rows, panels: group, operands)
                 } else if case .coded(let coding) = sweep.format {
                     ISA.codedTile(coding, rows: rows, panels: group, operands, scratch: sweep.widened)
                 } else {
@@ -217,16 +250,16 @@ func finishPanel<ISA: InstructionSet>(
     switch sweep.epilogue {
     case .activate(let code, let gated, let tiles, let tileStride):
         switch code {
-        case .silu: activatePanel(ISA.self, Silu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
-        case .gelu: activatePanel(ISA.self, Gelu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
-        case .geluTanh: activatePanel(ISA.self, GeluTanh.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
-        case .quickGelu: activatePanel(ISA.self, QuickGelu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
-        case .relu: activatePanel(ISA.self, Relu.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
+        case .silu: activatePanel(ISA.self, Silu.self, sweep, panel, sums, gated, tiles, tileStride)
+        case .gelu: activatePanel(ISA.self, Gelu.self, sweep, panel, sums, gated, tiles, tileStride)
+        case .geluTanh: activatePanel(ISA.self, GeluTanh.self, sweep, panel, sums, gated, tiles, tileStride)
+        case .quickGelu: activatePanel(ISA.self, QuickGelu.self, sweep, panel, sums, gated, tiles, tileStride)
+        case .relu: activatePanel(ISA.self, Relu.self, sweep, panel, sums, gated, tiles, tileStride)
         case .reluSquared:
-            activatePanel(ISA.self, ReluSquared.self, sweep.tiles, panel, raw, gated, tiles, tileStride)
+            activatePanel(ISA.self, ReluSquared.self, sweep, panel, sums, gated, tiles, tileStride)
         }
     case .activateClamped(let clamp, let tiles, let tileStride):
-        clampPanel(ISA.self, clamp, sweep.tiles, panel, raw, tiles, tileStride)
+        clampPanel(ISA.self, clamp, sweep, panel, sums, tiles, tileStride)
     case .store(let output, let columns):
         let column: Int = panel &* 16
         let width = min(16, columns &- column)
@@ -252,51 +285,63 @@ func finishPanel<ISA: InstructionSet>(
 /// One panel's activations into the packed tiles of the next reduction: 8 columns where gated, 16 where plain.
 @_alwaysEmitIntoClient @inline(__always)
 func activatePanel<ISA: InstructionSet, Function: ElementwiseFunction>(
-    _: ISA.Type, _: Function.Type, _ split: TileSplit, _ panel: Int, _ sums: UnsafeMutableRawPointer, _ gated: Bool,
-    _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
+    _: ISA.Type, _: Function.Type, _ sweep: PanelSweep, _ panel: Int, _ sums: UnsafeMutablePointer<Float>,
+    _ gated: Bool, _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
 ) {
-    forEachRow(ISA.self, split, column: panel &* (gated ? 8 : 16), sums, tiles, tileStride) { from, to in
-        let low = Function.apply(ISA.self, from.loadUnaligned(as: SIMD8<Float>.self))
-        let high = (from + 32).loadUnaligned(as: SIMD8<Float>.self)
+    var row = 0
+    while row < sweep.tiles.rows {
+        let place = UnsafeMutableRawPointer(sums + row &* 16)
+        let low = Function.apply(ISA.self, place.loadUnaligned(as: SIMD8<Float>.self))
+        let high = (place + 32).loadUnaligned(as: SIMD8<Float>.self)
         if gated {
-            to.storeBytes(of: low * high, as: SIMD8<Float>.self)
+            place.storeBytes(of: low * high, as: SIMD8<Float>.self)
         } else {
-            to.storeBytes(of: low, as: SIMD8<Float>.self)
-            (to + 32).storeBytes(of: Function.apply(ISA.self, high), as: SIMD8<Float>.self)
+            place.storeBytes(of: low, as: SIMD8<Float>.self)
+            (place + 32).storeBytes(of: Function.apply(ISA.self, high), as: SIMD8<Float>.self)
         }
+        row &+= 1
+    }
+    if gated {
+        turnColumns(ISA.self, sweep, column: panel &* 8, sums, tiles, tileStride)
+    } else {
+        turnColumns(ISA.self, sweep, column: panel &* 16, sums, tiles, tileStride)
+        turnColumns(ISA.self, sweep, column: panel &* 16 &+ 8, sums + 8, tiles, tileStride)
     }
 }
 
 /// As ``activatePanel``, for a clamped gate: 8 columns.
 @_alwaysEmitIntoClient @inline(__always)
 func clampPanel<ISA: InstructionSet>(
-    _: ISA.Type, _ clamp: GateClamp, _ split: TileSplit, _ panel: Int, _ sums: UnsafeMutableRawPointer,
+    _: ISA.Type, _ clamp: GateClamp, _ sweep: PanelSweep, _ panel: Int, _ sums: UnsafeMutablePointer<Float>,
     _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
 ) {
-    forEachRow(ISA.self, split, column: panel &* 8, sums, tiles, tileStride) { from, to in
-        let gate = from.loadUnaligned(as: SIMD8<Float>.self)
-        let up = (from + 32).loadUnaligned(as: SIMD8<Float>.self)
-        to.storeBytes(of: clampedGate(ISA.self, clamp, gate, up), as: SIMD8<Float>.self)
+    var row = 0
+    while row < sweep.tiles.rows {
+        let place = UnsafeMutableRawPointer(sums + row &* 16)
+        let gate = place.loadUnaligned(as: SIMD8<Float>.self)
+        let up = (place + 32).loadUnaligned(as: SIMD8<Float>.self)
+        place.storeBytes(of: clampedGate(ISA.self, clamp, gate, up), as: SIMD8<Float>.self)
+        row &+= 1
     }
+    turnColumns(ISA.self, sweep, column: panel &* 8, sums, tiles, tileStride)
 }
 
-/// Each row's sums of a panel, [rows][16], and where what becomes of them goes in the tiles of the next reduction, from `column` on.
+/// Eight columns of each row of a panel, [rows][16], into the tiles of the next reduction, where `column` is the first one's k.
 @_alwaysEmitIntoClient @inline(__always)
-func forEachRow<ISA: InstructionSet>(
-    _: ISA.Type, _ split: TileSplit, column: Int, _ sums: UnsafeMutableRawPointer,
-    _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int,
-    _ body: (_ from: UnsafeRawPointer, _ to: UnsafeMutableRawPointer) -> Void
+func turnColumns<ISA: InstructionSet>(
+    _: ISA.Type, _ sweep: PanelSweep, column: Int, _ sums: UnsafePointer<Float>,
+    _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
 ) {
-    let inTile: Int = (column >> 8) &* ISA.tileRows &* PanelLayout.block &+ (column & 255)
+    let block: Int = (column >> 8) &* sweep.blockStride
     var tile = 0
-    while tile < split.count {
-        let first = split.start(tile)
-        let end = split.start(tile &+ 1)
-        var row = first
-        while row < end {
-            let offset: Int = tile &* tileStride &+ inTile &+ (row &- first) &* PanelLayout.block
-            body(UnsafeRawPointer(sums + row &* 64), UnsafeMutableRawPointer(tiles + offset))
-            row &+= 1
+    while tile < sweep.tiles.count {
+        let first = sweep.tiles.start(tile)
+        let rows = sweep.tiles.start(tile &+ 1) &- first
+        let place = tiles + (tile &* tileStride &+ block &+ (column & 255) &* rows)
+        var row = 0
+        while row < rows {
+            ISA.transpose(sums + (first &+ row) &* 16, count: min(rows &- row, 8), to: place + row, stride: rows)
+            row &+= 8
         }
         tile &+= 1
     }

@@ -54,7 +54,8 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
         let perPanel: Int = 16 / ISA.Vector.scalarCount
         let zero = ISA.Vector(repeating: 0)
         var sums = InlineArray<rows, InlineArray<vectors, ISA.Vector>>(repeating: InlineArray(repeating: zero))
-        let a = operands.a
+        // Of row r at k, a[r]; a moves along.
+        var a = operands.a
         let b = operands.b
         let stride = operands.panelStride
         var next = operands.next
@@ -63,16 +64,13 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
         while k < operands.depth {
             let row: Int = k &* Row.rowBytes
             if !Traffic.streams {
-                cp_prefetch_far(next)
+                for p in 0..<vectors / perPanel { cp_prefetch_far(next + p &* operands.nextStride) }
                 next += operands.nextStep
             }
             if rows < vectors {
                 // Few rows: they stay in registers while the columns pass one by one.
                 var activations = InlineArray<rows, ISA.Vector>(repeating: zero)
-                for r in 0..<rows {
-                    let offset: Int = r &* 256 &+ k
-                    activations[r] = ISA.Vector(repeating: a[offset])
-                }
+                for r in 0..<rows { activations[r] = ISA.Vector(repeating: a[r]) }
                 for v in 0..<vectors {
                     let panel: UnsafeRawPointer = b + ((v / perPanel) &* stride &+ row)
                     let column = Row.columns(ISA.self, panel, v % perPanel)
@@ -88,11 +86,11 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
                     if Traffic.streams && v % perPanel == 0 { cp_prefetch_far(panel + ahead) }
                 }
                 for r in 0..<rows {
-                    let offset: Int = r &* 256 &+ k
-                    let activation = ISA.Vector(repeating: a[offset])
+                    let activation = ISA.Vector(repeating: a[r])
                     for v in 0..<vectors { sums[r][v] = ISA.multiplyAdd(sums[r][v], activation, columns[v]) }
                 }
             }
+            a += rows
             k &+= 1
         }
         storeSums(ISA.self, sums, operands)

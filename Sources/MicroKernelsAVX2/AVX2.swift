@@ -61,7 +61,6 @@ enum AVX2: InstructionSet {
         ]
     }
 
-    @inline(__always) static var tileRows: Int { 6 }
     // Two multiply-adds start each cycle and take four to finish, so eight sums in flight are the aim: four rows of one panel, two of
     // two. One and three rows make do with four and six, since memory is slower than that and fewer streams are prefetched better.
     @inline(__always) static func panelsTogether(rows: Int) -> Int { rows <= 2 ? 2 : 1 }
@@ -93,6 +92,12 @@ enum AVX2: InstructionSet {
         }
     }
 
+    @inline(__always) static func transpose(
+        _ rows: UnsafePointer<Float>, count: Int, to columns: UnsafeMutablePointer<Float>, stride: Int
+    ) {
+        cp_transpose8(rows, count, columns, stride)
+    }
+
     @inline(__always) static func settled(_ sum: Vector) -> Vector { cp_settle8(sum) }
 
     @inline(__always) static func codedPanels(rows: Int) -> Int { rows == 1 ? 2 : rows <= 4 ? 1 : 0 }
@@ -122,12 +127,14 @@ enum AVX2: InstructionSet {
         }
     }
 
-    @inline(never) static func residentTile(rows count: Int, _ operands: TileOperands) {
-        switch count {
-        case 3: Tile<AVX2, Float32Row, Resident, 3, 2>.run(operands)
-        case 4: Tile<AVX2, Float32Row, Resident, 4, 2>.run(operands)
-        case 5: Tile<AVX2, Float32Row, Resident, 5, 2>.run(operands)
-        default: Tile<AVX2, Float32Row, Resident, 6, 2>.run(operands)
+    @inline(never) static func residentTile(
+        _ format: PanelFormat, rows count: Int, panels: Int, _ operands: TileOperands
+    ) {
+        switch format {
+        case .float32: rows(Float32Row.self, Resident.self, count, 1, operands)
+        case .bfloat16: rows(BFloat16Row.self, Resident.self, count, 1, operands)
+        case .float16: rows(Float16Row.self, Resident.self, count, 1, operands)
+        case .coded: break
         }
     }
 }
@@ -135,7 +142,7 @@ enum AVX2: InstructionSet {
 /// The kernels of x86-64-v3 processors.
 public struct AVX2Kernels: KernelSet {
     public init() {}
-    public var tileRows: Int { AVX2.tileRows }
+    public var largestTileRows: Int { 6 }
     public var panelsTogether: Int { 2 }
     public var lanes: Int { 8 }
     public func sweep(_ sweep: PanelSweep) { sweepPanels(AVX2.self, sweep) }

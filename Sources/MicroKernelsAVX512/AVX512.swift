@@ -17,10 +17,7 @@ enum AVX512: InstructionSet {
     static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum.addingProduct(a, b) }
 
     @inline(__always) static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
-        let words = row.loadUnaligned(as: SIMD8<UInt32>.self)
-        let low = unsafeBitCast(words &<< 16, to: SIMD8<Float>.self)
-        let high = unsafeBitCast(words & SIMD8<UInt32>(repeating: 0xffff_0000), to: SIMD8<Float>.self)
-        return SIMD16(lowHalf: low, highHalf: high)
+        cp_widen_bfloat16x16(row)
     }
 
     @inline(__always) static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
@@ -65,9 +62,7 @@ enum AVX512: InstructionSet {
         return result
     }
 
-    // Twelve rows give twelve chains with one panel of weights loaded; each broadcast rides on its multiply-add.
-    @inline(__always) static var tileRows: Int { 12 }
-    @inline(__always) static func panelsTogether(rows: Int) -> Int { rows <= 2 ? 8 : rows <= 6 ? 4 : 2 }
+    @inline(__always) static func panelsTogether(rows: Int) -> Int { rows == 1 ? 8 : rows <= 6 ? 4 : 2 }
 
     // Private, so that no unspecialised body of it is kept: that would be emitted under a name all modules share.
     @inline(__always)
@@ -76,7 +71,7 @@ enum AVX512: InstructionSet {
     ) {
         switch (rows, panels) {
         case (1, 8): Tile<AVX512, Row, Traffic, 1, 8>.run(operands)
-        case (2, 8): Tile<AVX512, Row, Traffic, 2, 8>.run(operands)
+        case (2, 4): Tile<AVX512, Row, Traffic, 2, 4>.run(operands)
         case (3, 4): Tile<AVX512, Row, Traffic, 3, 4>.run(operands)
         case (4, 4): Tile<AVX512, Row, Traffic, 4, 4>.run(operands)
         case (5, 4): Tile<AVX512, Row, Traffic, 5, 4>.run(operands)
@@ -120,6 +115,12 @@ enum AVX512: InstructionSet {
         }
     }
 
+    @inline(__always) static func transpose(
+        _ rows: UnsafePointer<Float>, count: Int, to columns: UnsafeMutablePointer<Float>, stride: Int
+    ) {
+        cp_transpose8(rows, count, columns, stride)
+    }
+
     @inline(__always) static func settled(_ sum: Vector) -> Vector { cp_settle16(sum) }
 
     @inline(__always) static func codedPanels(rows: Int) -> Int { rows <= 2 ? 4 : rows <= 6 ? 2 : 0 }
@@ -156,15 +157,43 @@ enum AVX512: InstructionSet {
         }
     }
 
-    @inline(never) static func residentTile(rows count: Int, _ operands: TileOperands) {
-        onePanel(Float32Row.self, Resident.self, count, operands)
+    @inline(never) static func residentTile(
+        _ format: PanelFormat, rows count: Int, panels: Int, _ operands: TileOperands
+    ) {
+        switch format {
+        case .float32: resident(Float32Row.self, count, panels, operands)
+        case .bfloat16: resident(BFloat16Row.self, count, panels, operands)
+        case .float16: resident(Float16Row.self, count, panels, operands)
+        case .coded: break
+        }
+    }
+
+    // A panel is one vector: two of them with twelve rows are 24 sums, two vectors of weights, and broadcasts that ride on their
+    // multiply-adds, of 32 registers. One panel alone would want a load for every multiply-add, more than there are ports for.
+    @inline(__always)
+    private static func resident<Row: PanelRow>(_: Row.Type, _ rows: Int, _ panels: Int, _ operands: TileOperands) {
+        if panels < 2 { return onePanel(Row.self, Resident.self, rows, operands) }
+        switch rows {
+        case 1: Tile<AVX512, Row, Resident, 1, 2>.run(operands)
+        case 2: Tile<AVX512, Row, Resident, 2, 2>.run(operands)
+        case 3: Tile<AVX512, Row, Resident, 3, 2>.run(operands)
+        case 4: Tile<AVX512, Row, Resident, 4, 2>.run(operands)
+        case 5: Tile<AVX512, Row, Resident, 5, 2>.run(operands)
+        case 6: Tile<AVX512, Row, Resident, 6, 2>.run(operands)
+        case 7: Tile<AVX512, Row, Resident, 7, 2>.run(operands)
+        case 8: Tile<AVX512, Row, Resident, 8, 2>.run(operands)
+        case 9: Tile<AVX512, Row, Resident, 9, 2>.run(operands)
+        case 10: Tile<AVX512, Row, Resident, 10, 2>.run(operands)
+        case 11: Tile<AVX512, Row, Resident, 11, 2>.run(operands)
+        default: Tile<AVX512, Row, Resident, 12, 2>.run(operands)
+        }
     }
 }
 
 /// The kernels of x86-64-v4 processors.
 public struct AVX512Kernels: KernelSet {
     public init() {}
-    public var tileRows: Int { AVX512.tileRows }
+    public var largestTileRows: Int { 12 }
     public var panelsTogether: Int { 8 }
     public var lanes: Int { 16 }
     public func sweep(_ sweep: PanelSweep) { sweepPanels(AVX512.self, sweep) }

@@ -49,7 +49,6 @@ extension MoELayer {
             copy(plan.expertOffsets, to: memory.offsets)
             copy(plan.rowTokens, to: memory.rowTokens)
             if let rowWeights = memory.rowWeights { copy(plan.rowWeights, to: rowWeights) }
-            backend.tileExperts(backend.dispatchPlan(memory), memory)
             // The shared expert and the latent projection read the packed tokens, and the shared gate is a column of the router.
             if shared || c.latent != nil { backend.computeLogits(activations, memory) }
             backend.computeExperts(activations, memory)

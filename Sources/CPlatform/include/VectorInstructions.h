@@ -77,6 +77,65 @@ CP_VECTOR cp_words8 cp_interleave_last_pairs(cp_words8 a, cp_words8 b) {
     return __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
 }
 
+typedef float cp_floats4 __attribute__((ext_vector_type(4)));
+typedef float cp_floats2 __attribute__((ext_vector_type(2)));
+
+/// Unaligned vectors: `cp_floats8` itself promises an aligned address.
+typedef float cp_floats8u __attribute__((ext_vector_type(8), aligned(4)));
+typedef float cp_floats4u __attribute__((ext_vector_type(4), aligned(4)));
+typedef float cp_floats2u __attribute__((ext_vector_type(2), aligned(4)));
+
+/// The first `count` of eight floats.
+CP_VECTOR void cp_store_first(float *_Nonnull place, cp_floats8 values, long count) {
+    if (count == 8) {
+        *(cp_floats8u *)place = values;
+        return;
+    }
+    cp_floats4 rest = values.lo;
+    if (count & 4) {
+        *(cp_floats4u *)place = values.lo;
+        rest = values.hi;
+        place += 4;
+    }
+    if (count & 2) {
+        *(cp_floats2u *)place = rest.lo;
+        rest.lo = rest.hi;
+        place += 2;
+    }
+    if (count & 1) *place = rest.x;
+}
+
+/// Rows of eight floats, 64 bytes apart, to eight columns of `count` rows, `stride` floats apart. All eight rows are read.
+CP_VECTOR void cp_transpose8(const float *_Nonnull rows, long count, float *_Nonnull columns, long stride) {
+    const cp_floats8u *row = (const cp_floats8u *)rows;
+    cp_floats8 a = row[0], b = row[2], c = row[4], d = row[6], e = row[8], f = row[10], g = row[12], h = row[14];
+    // Neighbouring rows interleaved, then pairs of them, then halves exchanged.
+    cp_floats8 ab = __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+    cp_floats8 AB = __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+    cp_floats8 cd = __builtin_shufflevector(c, d, 0, 8, 1, 9, 4, 12, 5, 13);
+    cp_floats8 CD = __builtin_shufflevector(c, d, 2, 10, 3, 11, 6, 14, 7, 15);
+    cp_floats8 ef = __builtin_shufflevector(e, f, 0, 8, 1, 9, 4, 12, 5, 13);
+    cp_floats8 EF = __builtin_shufflevector(e, f, 2, 10, 3, 11, 6, 14, 7, 15);
+    cp_floats8 gh = __builtin_shufflevector(g, h, 0, 8, 1, 9, 4, 12, 5, 13);
+    cp_floats8 GH = __builtin_shufflevector(g, h, 2, 10, 3, 11, 6, 14, 7, 15);
+    cp_floats8 p0 = __builtin_shufflevector(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13);
+    cp_floats8 p1 = __builtin_shufflevector(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
+    cp_floats8 p2 = __builtin_shufflevector(AB, CD, 0, 1, 8, 9, 4, 5, 12, 13);
+    cp_floats8 p3 = __builtin_shufflevector(AB, CD, 2, 3, 10, 11, 6, 7, 14, 15);
+    cp_floats8 q0 = __builtin_shufflevector(ef, gh, 0, 1, 8, 9, 4, 5, 12, 13);
+    cp_floats8 q1 = __builtin_shufflevector(ef, gh, 2, 3, 10, 11, 6, 7, 14, 15);
+    cp_floats8 q2 = __builtin_shufflevector(EF, GH, 0, 1, 8, 9, 4, 5, 12, 13);
+    cp_floats8 q3 = __builtin_shufflevector(EF, GH, 2, 3, 10, 11, 6, 7, 14, 15);
+    cp_store_first(columns, __builtin_shufflevector(p0, q0, 0, 1, 2, 3, 8, 9, 10, 11), count);
+    cp_store_first(columns + stride, __builtin_shufflevector(p1, q1, 0, 1, 2, 3, 8, 9, 10, 11), count);
+    cp_store_first(columns + 2 * stride, __builtin_shufflevector(p2, q2, 0, 1, 2, 3, 8, 9, 10, 11), count);
+    cp_store_first(columns + 3 * stride, __builtin_shufflevector(p3, q3, 0, 1, 2, 3, 8, 9, 10, 11), count);
+    cp_store_first(columns + 4 * stride, __builtin_shufflevector(p0, q0, 4, 5, 6, 7, 12, 13, 14, 15), count);
+    cp_store_first(columns + 5 * stride, __builtin_shufflevector(p1, q1, 4, 5, 6, 7, 12, 13, 14, 15), count);
+    cp_store_first(columns + 6 * stride, __builtin_shufflevector(p2, q2, 4, 5, 6, 7, 12, 13, 14, 15), count);
+    cp_store_first(columns + 7 * stride, __builtin_shufflevector(p3, q3, 4, 5, 6, 7, 12, 13, 14, 15), count);
+}
+
 /// No instruction, but what comes before and leads to `sum` stays before, and loads that come after stay after: so a long unrolled
 /// body is worked off piece by piece and needs registers for one piece.
 CP_VECTOR cp_floats8 cp_settle8(cp_floats8 sum) {
@@ -124,6 +183,18 @@ CP_VECTOR cp_words16 cp_interleave_last16(cp_words16 low, cp_words16 high) {
 CP_VECTOR cp_floats16 cp_settle16(cp_floats16 sum) {
     __asm__ volatile("" : "+v"(sum) : : "memory");
     return sum;
+}
+
+/// Sixteen bf16 numbers as fp32, of a row that holds columns i and 8 + i in word i: read to both halves of a vector at once, then one
+/// byte look-up puts each number into the upper half of its word and zeros below.
+CP_VECTOR cp_floats16 cp_widen_bfloat16x16(const void *_Nonnull row) {
+    cp_words8 words;
+    __builtin_memcpy(&words, row, 32);
+    cp_words16 both = __builtin_shufflevector(words, words, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
+    const cp_words4 low = {0x01008080, 0x05048080, 0x09088080, 0x0d0c8080};
+    const cp_words4 high = {0x03028080, 0x07068080, 0x0b0a8080, 0x0f0e8080};
+    cp_words16 places = __builtin_shufflevector(low, high, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7);
+    return (cp_floats16)__builtin_ia32_pshufb512((cp_chars64)both, (cp_chars64)places);
 }
 
 /// As cp_widen_float16x8.

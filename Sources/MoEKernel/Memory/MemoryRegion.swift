@@ -19,7 +19,7 @@ struct RegionLayout {
     private(set) var byteCount = 0
 
     /// Reserves `count` elements on a cache line boundary and returns the offset in bytes.
-    mutating func reserve<Element>(_: Element.Type, _ count: Int) -> Int {
+    mutating func reserve<Element: ~Copyable>(_: Element.Type, _ count: Int) -> Int {
         let offset = byteCount
         byteCount = (offset + count * MemoryLayout<Element>.stride + 63) & ~63
         return offset
@@ -28,7 +28,7 @@ struct RegionLayout {
 
 extension UnsafeMutableRawPointer {
     /// The array at an offset that ``RegionLayout`` gave.
-    func array<Element>(_: Element.Type, at offset: Int) -> UnsafeMutablePointer<Element> {
+    func array<Element: ~Copyable>(_: Element.Type, at offset: Int) -> UnsafeMutablePointer<Element> {
         (self + offset).assumingMemoryBound(to: Element.self)
     }
 }

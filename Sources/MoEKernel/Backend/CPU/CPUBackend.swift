@@ -19,7 +19,7 @@ final class CPUBackend: Backend {
     let pool: ThreadPool
     let instructionSet: CPUInstructionSet
     let kernels: any KernelSet
-    let planner: SweepPlanner
+    let tuning: CPUTuning
     let identity = LayerIdentity()
 
     init(
@@ -32,10 +32,7 @@ final class CPUBackend: Backend {
         kernels = instructionSet.kernels
         weights = try CPUWeights(configuration, source: source, pool: pool)
         selectionBias = weights.vectors.selectionBias
-        let secondLevel = Int(cp_cache_bytes(2))
-        planner = SweepPlanner(
-            tileRows: kernels.tileRows, threads: pool.threads,
-            activationBytes: max(secondLevel, Self.assumedSecondLevelBytes) / 2)
+        tuning = .detected(instructionSet)
     }
 
     /// The same layer with another selection bias; the weights are shared.
@@ -46,11 +43,8 @@ final class CPUBackend: Backend {
         pool = other.pool
         instructionSet = other.instructionSet
         kernels = other.kernels
-        planner = other.planner
+        tuning = other.tuning
     }
-
-    /// What a core has at least where the system does not tell.
-    private static let assumedSecondLevelBytes = 256 << 10
 
     /// Work that does not stream weights is dealt in pieces of about this many values, so that a single token's share is done by
     /// the caller alone rather than paid for in wake-ups.
@@ -60,21 +54,10 @@ final class CPUBackend: Backend {
     func packTokens(
         _ x: Activations, depth: Int, _ memory: CPUStageBuffers, tiles: UnsafeMutablePointer<Float>
     ) {
-        let split = TileSplit(rows: memory.tokens, tileRows: kernels.tileRows)
-        let work = PackTokensWork(kernels: kernels, x: x, depth: depth, split: split, tiles: tiles)
+        let split = TileSplit(rows: memory.tokens, tileRows: tuning.tileRows)
+        let work = PackTokensWork(
+            kernels: kernels, tileRows: tuning.tileRows, x: x, depth: depth, split: split, tiles: tiles)
         pool.run(work, tasks: work.tasks)
-    }
-
-    func sweep(
-        _ matrices: PackedMatrices, rows: (Int) -> Int, _ memory: CPUStageBuffers,
-        activations: UnsafePointer<Float>, groupTiles: UnsafePointer<Int32>?, result: GroupedSweep.Result
-    ) {
-        let count = planner.plan(rows: rows, matrices: matrices, into: memory.tasks)
-        pool.run(
-            GroupedSweep(
-                kernels: kernels, tasks: memory.tasks, matrices: matrices, activations: activations,
-                groupTiles: groupTiles, result: result, scratch: memory.scratch, scratchFloats: memory.scratchFloats),
-            tasks: count)
     }
 }
 
@@ -85,22 +68,24 @@ extension PanelLayout {
 
 private struct PackTokensWork: ParallelWork {
     let kernels: any KernelSet
+    let tileRows: Int
     let x: Activations
     let depth: Int
     let split: TileSplit
     let tiles: UnsafeMutablePointer<Float>
 
-    private var tilesPerTask: Int { max(CPUBackend.valuesPerTask / (kernels.tileRows * depth), 1) }
+    private var tilesPerTask: Int { max(CPUBackend.valuesPerTask / (tileRows * depth), 1) }
     var tasks: Int { (split.count + tilesPerTask - 1) / tilesPerTask }
 
     func run(task: Int, worker: Int) {
-        let tileFloats = PanelLayout.tileFloats(depth: depth, tileRows: kernels.tileRows)
+        let tileFloats = PanelLayout.tileFloats(depth: depth, tileRows: tileRows)
         for tile in task * tilesPerTask..<min((task + 1) * tilesPerTask, split.count) {
             let first = split.start(tile)
             kernels.pack(
                 PackRows(
                     source: x.base, bfloat16: x.type == .bfloat16, depth: depth, tokens: nil, firstToken: first,
-                    rows: split.start(tile + 1) - first, tile: tiles + tile * tileFloats))
+                    rows: split.start(tile + 1) - first, tile: tiles + tile * tileFloats,
+                    blockStride: tileRows * PanelLayout.block))
         }
     }
 }

@@ -31,7 +31,7 @@ extension CPUBackend {
         _ capacity: BatchCapacity, layout: inout RegionLayout
     ) throws(MoEError) -> (UnsafeMutableRawPointer) -> CPUStageBuffers {
         let c = configuration
-        let tileRows = kernels.tileRows
+        let tileRows = tuning.tileRows
         let (tokens, slots) = (capacity.tokens, capacity.slots)
         let widest = max(c.hidden, c.expertHidden, c.shared.width ?? 0, c.expertWidth)
         // Int32 row numbers, and room to multiply sizes without overflow below.
@@ -43,16 +43,26 @@ extension CPUBackend {
         let dense = slots > c.slots
         let rows = mostRows(tokens: tokens, slots: slots)
         let tokenTiles = TileSplit(rows: tokens, tileRows: tileRows).count
-        // Every expert may end in a tile that is not full.
-        let rowTiles = min(rows, rows / tileRows + c.experts)
-        let scratchFloats = GroupedSweep.scratchFloats(
-            rows: min(max(rows, tokens, tileRows), planner.largestBlockRows(weights)), kernels: kernels)
+        // Every expert may end in a tile that is not full, and any may get all tokens.
+        let shared = weights.sharedInner == nil ? 0 : tokenTiles
+        let rowTiles = min(rows, rows / tileRows + c.experts) + shared
+        let unitTiles = min(Self.blockTiles(tuning, depth: widest), max(tokenTiles, 1))
+        let bufferTiles = ExpertSchedule.bufferTiles(of: rowTiles, unitTiles: unitTiles, threads: pool.threads)
+        let units = rowTiles
+        let taskCapacity = ExpertSchedule.taskCapacity(units: units, tuning: tuning, threads: pool.threads)
+        let innerTileFloats = max(
+            weights.down.tileFloats(tileRows), weights.sharedDown?.tileFloats(tileRows) ?? 0)
+        // Lone matrices are the router and those of the latent width.
+        let shallowest = min(c.hidden, c.latent ?? c.hidden)
+        let scratchFloats = SweepScratch.floats(
+            rows: min(max(tokenTiles, 1), Self.blockTiles(tuning, depth: shallowest)) * tileRows, kernels: kernels,
+            tuning: tuning)
         let choosing = c.capacity != .unlimited || c.router.isExpertChoice
         let routerRows = capacity.routerInput || c.router.input != .identity
         let latentRows = tokens * (c.latent ?? 0)
         let order = c.router.isExpertChoice ? tokens * pool.threads : choosing ? pairs : 0
 
-        func reserve<Element>(_ type: Element.Type, _ count: Int, if wanted: Bool = true) -> Reserved<Element> {
+        func reserve<Element: ~Copyable>(_ type: Element.Type, _ count: Int, if wanted: Bool = true) -> Reserved<Element> {
             wanted ? Reserved(offset: layout.reserve(type, count)) : Reserved(offset: nil)
         }
         let o = (
@@ -75,19 +85,17 @@ extension CPUBackend {
             rowTokens: reserve(Int32.self, rows),
             rowWeights: reserve(Float.self, rows, if: c.weightSide == .input),
             slotRows: reserve(Int32.self, pairs),
-            expertTiles: reserve(Int32.self, c.experts + 1),
-            rowTiles: reserve(Float.self, rowTiles * weights.inner.tileFloats(tileRows)),
-            innerTiles: reserve(Float.self, rowTiles * weights.down.tileFloats(tileRows)),
+            rowTiles: reserve(Float.self, bufferTiles * weights.inner.tileFloats(tileRows)),
+            innerTiles: reserve(Float.self, bufferTiles * innerTileFloats),
             rows: reserve(Float.self, rows * c.expertWidth),
             latentRows: reserve(Float.self, latentRows, if: c.latent != nil),
             latentOutput: reserve(Float.self, tokens * c.hidden, if: c.latent != nil),
-            sharedTiles: reserve(
-                Float.self, weights.sharedDown.map { tokenTiles * $0.tileFloats(tileRows) } ?? 0),
+            latentTiles: reserve(
+                Float.self, weights.latentOut.map { tokenTiles * $0.tileFloats(tileRows) } ?? 0, if: c.latent != nil),
             sharedRows: reserve(Float.self, weights.sharedDown == nil ? 0 : tokens * c.hidden),
-            tasks: reserve(
-                SweepTask.self,
-                SweepPlanner.capacity(
-                    tiles: max(rowTiles, tokenTiles), groups: c.experts, threads: pool.threads)),
+            units: reserve(ExpertUnit.self, units),
+            tasks: reserve(ExpertTask.self, taskCapacity),
+            progress: reserve(ExpertProgress.self, units),
             scratch: reserve(Float.self, pool.threads * scratchFloats)
         )
         return { base in
@@ -100,17 +108,21 @@ extension CPUBackend {
                 denseIndices: o.denseIndices.optional(base), denseWeights: o.denseWeights.optional(base),
                 offsets: o.offsets.at(base), rowTokens: o.rowTokens.at(base),
                 rowWeights: o.rowWeights.optional(base), slotRows: o.slotRows.at(base),
-                expertTiles: o.expertTiles.at(base), rowTiles: o.rowTiles.at(base), innerTiles: o.innerTiles.at(base),
+                rowTiles: o.rowTiles.at(base), innerTiles: o.innerTiles.at(base), innerTileFloats: innerTileFloats,
                 rows: o.rows.at(base), latentRows: o.latentRows.optional(base),
-                latentOutput: o.latentOutput.optional(base), sharedTiles: o.sharedTiles.at(base),
-                sharedRows: o.sharedRows.at(base), tasks: o.tasks.at(base), scratch: o.scratch.at(base),
-                scratchFloats: scratchFloats)
+                latentOutput: o.latentOutput.optional(base), latentTiles: o.latentTiles.optional(base),
+                sharedRows: o.sharedRows.at(base),
+                schedule: ExpertSchedule(
+                    units: o.units.at(base), tasks: o.tasks.at(base), progress: o.progress.at(base),
+                    taskCapacity: taskCapacity, unitTiles: unitTiles, bufferTiles: bufferTiles, tuning: self.tuning,
+                    threads: self.pool.threads),
+                scratch: SweepScratch(base: o.scratch.at(base), floats: scratchFloats))
         }
     }
 }
 
 /// The place of an array in a region to come; none where the layer does not need it.
-private struct Reserved<Element> {
+private struct Reserved<Element: ~Copyable> {
     let offset: Int?
 
     func at(_ base: UnsafeMutableRawPointer) -> UnsafeMutablePointer<Element> { base.array(Element.self, at: offset!) }

@@ -25,10 +25,8 @@ extension CPUBackend {
                 run(sum)
                 packTokens(
                     Activations(base: UnsafeRawPointer(sums), type: .float32, tokens: memory.tokens), depth: latent,
-                    memory, tiles: memory.rowTiles)
-                sweep(
-                    latentOut, rows: { _ in memory.tokens }, memory, activations: memory.rowTiles, groupTiles: nil,
-                    result: .store(memory.latentOutput!, groupRows: nil))
+                    memory, tiles: memory.latentTiles!)
+                multiply(latentOut, memory.latentTiles!, into: memory.latentOutput!, memory)
                 (rows.rows, rows.rowOfSlot, rows.topK) = (UnsafePointer(memory.latentOutput!), nil, 1)
                 (rows.weights, rows.weightScale) = (nil, 1)
             }

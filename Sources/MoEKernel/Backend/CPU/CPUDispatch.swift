@@ -34,22 +34,11 @@ extension CPUBackend {
                 rowWeights[Int(memory.slotRows[pair])] = weights[pair]
             }
         }
-        tileExperts(plan, memory)
     }
 
     func dispatchPlan(_ memory: CPUStageBuffers) -> Dispatch {
         Dispatch(
             tokens: memory.tokens, topK: memory.slots, experts: configuration.choices, offsets: memory.offsets,
             rowTokens: memory.rowTokens, slotRows: memory.slotRows)
-    }
-
-    /// Numbers the row tiles: those of expert e are expertTiles[e]..<expertTiles[e + 1].
-    func tileExperts(_ plan: Dispatch, _ memory: CPUStageBuffers) {
-        var tile: Int32 = 0
-        for expert in 0..<configuration.experts {
-            memory.expertTiles[expert] = tile
-            tile += Int32(TileSplit(rows: plan.rows(of: expert).count, tileRows: kernels.tileRows).count)
-        }
-        memory.expertTiles[configuration.experts] = tile
     }
 }

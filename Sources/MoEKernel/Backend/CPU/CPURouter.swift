@@ -10,9 +10,7 @@ extension CPUBackend {
     func computeLogits(_ x: Activations, _ memory: CPUStageBuffers) {
         packTokens(
             routerInput(x, memory), depth: configuration.hidden, memory, tiles: memory.tokenTiles)
-        sweep(
-            weights.router, rows: { _ in memory.tokens }, memory, activations: memory.tokenTiles, groupTiles: nil,
-            result: .store(memory.logits, groupRows: nil))
+        multiply(weights.router, memory.tokenTiles, into: memory.logits, memory)
     }
 
     /// Logits → experts and weights [T, k].

@@ -41,20 +41,22 @@ struct CPUStageBuffers: @unchecked Sendable {
     /// [rows], where weights act on inputs.
     let rowWeights: UnsafeMutablePointer<Float>?
     let slotRows: UnsafeMutablePointer<Int32>
-    /// First tile of each expert, [experts + 1].
-    let expertTiles: UnsafeMutablePointer<Int32>
-    /// Gathered activations, the experts' inner activations, their outputs [rows, expert width].
+    /// Gathered and inner activations of the experts that are being worked on (see ``ExpertSchedule``), the latter
+    /// `innerTileFloats` a tile.
     let rowTiles: UnsafeMutablePointer<Float>
     let innerTiles: UnsafeMutablePointer<Float>
+    let innerTileFloats: Int
+    /// The experts' outputs, [rows, expert width].
     let rows: UnsafeMutablePointer<Float>
     /// [tokens, latent]: x in the latent width, later the experts' sum; and that in the model's, [tokens, hidden].
     let latentRows: UnsafeMutablePointer<Float>?
     let latentOutput: UnsafeMutablePointer<Float>?
-    let sharedTiles: UnsafeMutablePointer<Float>
+    /// That sum packed, to be multiplied.
+    let latentTiles: UnsafeMutablePointer<Float>?
     let sharedRows: UnsafeMutablePointer<Float>
-    let tasks: UnsafeMutablePointer<SweepTask>
-    let scratch: UnsafeMutablePointer<Float>
-    let scratchFloats: Int
+    /// The experts' schedule, empty.
+    let schedule: ExpertSchedule
+    let scratch: SweepScratch
 
     /// What the router reads in place of x in this call.
     var routerRows: UnsafeMutablePointer<Float>? { hasRouterInput || normalisesRouterInput ? routerRowsStorage : nil }

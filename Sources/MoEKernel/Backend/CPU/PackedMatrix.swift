@@ -20,6 +20,7 @@ struct PackedMatrices: @unchecked Sendable {
     var panels: Int { (columns + columnsPerPanel - 1) / columnsPerPanel }
     var panelBytes: Int { format.panelBytes(depth) }
     var groupBytes: Int { panels * panelBytes }
+    func weights(ofGroup group: Int) -> UnsafeRawPointer { UnsafeRawPointer(weights + group * groupBytes) }
     /// Blocks × tile floats of an activation tile that this matrix reads.
     func tileFloats(_ tileRows: Int) -> Int { PanelLayout.tileFloats(depth: depth, tileRows: tileRows) }
 

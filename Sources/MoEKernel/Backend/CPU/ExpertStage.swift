@@ -1,0 +1,120 @@
+import CPlatform
+import MicroKernels
+import Synchronization
+
+/// The experts' work as the pool runs it, in the order of an ``ExpertSchedule``.
+struct ExpertStage: ParallelWork {
+    let backend: CPUBackend
+    let x: Activations
+    let plan: Dispatch
+    let memory: CPUStageBuffers
+    let schedule: ExpertSchedule
+    let inner: InnerFunction
+
+    func run(task index: Int, worker: Int) {
+        let task = schedule.tasks[index]
+        let unit = schedule.units[Int(task.unit)]
+        let before = unit.predecessor < 0 ? nil : schedule.progress + Int(unit.predecessor)
+        let progress = schedule.progress + Int(task.unit)
+        let panels = Int(task.firstPanel)..<Int(task.firstPanel + task.panels)
+        switch task.step {
+        case .pack:
+            if let before { wait(for: before.pointee.inner) }
+            pack(unit)
+            progress.pointee.pack.store(0, ordering: .releasing)
+        case .inner:
+            wait(for: progress.pointee.pack)
+            if let before { wait(for: before.pointee.down) }
+            backend.sweep(
+                innerBlock(unit), panels: panels, epilogue: innerEpilogue(unit), after: following(index),
+                scratch: memory.scratch, worker: worker)
+            progress.pointee.inner.subtract(1, ordering: .releasing)
+        case .down:
+            wait(for: progress.pointee.inner)
+            backend.sweep(
+                downBlock(unit), panels: panels, epilogue: downEpilogue(unit), after: following(index),
+                scratch: memory.scratch, worker: worker)
+            progress.pointee.down.subtract(1, ordering: .releasing)
+        }
+    }
+
+    private func wait(for left: borrowing Atomic<Int32>) {
+        var spin = 0
+        while left.load(ordering: .acquiring) != 0 {
+            cp_pause()
+            spin += 1
+            // With more threads than processors the worker that we wait for may need ours.
+            if spin & 255 == 0 { sched_yield() }
+        }
+    }
+
+    /// The weights that this worker will probably want after its task: as many tasks on as there are workers.
+    private func following(_ index: Int) -> UnsafeRawPointer? {
+        let next = index + backend.pool.threads
+        guard next < schedule.taskCount, schedule.tasks[next].step != .pack else { return nil }
+        let task = schedule.tasks[next]
+        let unit = schedule.units[Int(task.unit)]
+        let matrices = task.step == .inner ? innerMatrices(unit) : downMatrices(unit)
+        return matrices.weights(ofGroup: max(Int(unit.expert), 0)) + Int(task.firstPanel) * matrices.panelBytes
+    }
+
+    private func innerMatrices(_ unit: ExpertUnit) -> PackedMatrices {
+        unit.expert < 0 ? backend.weights.sharedInner! : backend.weights.inner
+    }
+    private func downMatrices(_ unit: ExpertUnit) -> PackedMatrices {
+        unit.expert < 0 ? backend.weights.sharedDown! : backend.weights.down
+    }
+    private func split(_ unit: ExpertUnit) -> TileSplit { TileSplit(rows: Int(unit.rows), count: Int(unit.tiles)) }
+
+    private func innerBlock(_ unit: ExpertUnit) -> RowBlock {
+        let matrices = innerMatrices(unit)
+        let tileFloats = matrices.tileFloats(backend.tuning.tileRows)
+        let tiles =
+            unit.expert < 0
+            ? memory.tokenTiles + Int(unit.firstTile) * tileFloats : memory.rowTiles + Int(unit.place) * tileFloats
+        return RowBlock(
+            matrices: matrices, group: max(Int(unit.expert), 0), activations: tiles, split: split(unit))
+    }
+
+    private func innerTiles(_ unit: ExpertUnit) -> UnsafeMutablePointer<Float> {
+        memory.innerTiles + Int(unit.place) * memory.innerTileFloats
+    }
+
+    private func innerEpilogue(_ unit: ExpertUnit) -> Epilogue {
+        let tileFloats = downMatrices(unit).tileFloats(backend.tuning.tileRows)
+        return switch inner {
+        case .elementwise(let code):
+            .activate(
+                code, gated: innerMatrices(unit).gated, tiles: innerTiles(unit), tileStride: tileFloats)
+        case .clamped(let clamp): .activateClamped(clamp, tiles: innerTiles(unit), tileStride: tileFloats)
+        }
+    }
+
+    private func downBlock(_ unit: ExpertUnit) -> RowBlock {
+        RowBlock(
+            matrices: downMatrices(unit), group: max(Int(unit.expert), 0), activations: innerTiles(unit),
+            split: split(unit))
+    }
+
+    private func downEpilogue(_ unit: ExpertUnit) -> Epilogue {
+        let columns = downMatrices(unit).columns
+        let rows = unit.expert < 0 ? memory.sharedRows : memory.rows
+        return .store(rows + Int(unit.firstRow) * columns, columns: columns)
+    }
+
+    /// Gathers the unit's token rows while packing them; no other copy of the activations is made.
+    private func pack(_ unit: ExpertUnit) {
+        let split = split(unit)
+        let tileFloats = backend.weights.inner.tileFloats(backend.tuning.tileRows)
+        for tile in 0..<split.count {
+            let row = Int(unit.firstRow) + split.start(tile)
+            backend.kernels.pack(
+                PackRows(
+                    source: x.base, bfloat16: x.type == .bfloat16, depth: backend.configuration.expertWidth,
+                    tokens: plan.rowTokens + row, firstToken: 0, rows: split.start(tile + 1) - split.start(tile),
+                    factors: memory.rowWeights.map { UnsafePointer($0 + row) },
+                    tile: memory.rowTiles + (Int(unit.place) + tile) * tileFloats,
+                    blockStride: backend.tuning.tileRows * PanelLayout.block))
+        }
+    }
+}

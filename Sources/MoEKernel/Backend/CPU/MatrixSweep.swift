@@ -1,0 +1,126 @@
+import MicroKernels
+
+/// Rows of activations in packed tiles, and one matrix of some packed matrices that they are multiplied by.
+struct RowBlock {
+    let matrices: PackedMatrices
+    let group: Int
+    /// The first tile, and how the rows are spread over the tiles.
+    let activations: UnsafePointer<Float>
+    let split: TileSplit
+}
+
+/// Scratch memory of a pool's workers for sweeps.
+struct SweepScratch: @unchecked Sendable {
+    let base: UnsafeMutablePointer<Float>
+    let floats: Int
+
+    /// Floats a worker needs for blocks of at most `rows` rows.
+    static func floats(rows: Int, kernels: any KernelSet, tuning: CPUTuning) -> Int {
+        // A transposition reads eight rows even where fewer are left.
+        let accumulators = 16 * (max(rows * tuning.sharedPanels, tuning.tileRows * kernels.panelsTogether) + 7)
+        return widenedFloats(tuning) + accumulators
+    }
+
+    static func widenedFloats(_ tuning: CPUTuning) -> Int {
+        tuning.sharedPanels * PanelLayout.block * PanelLayout.width
+    }
+}
+
+extension CPUBackend {
+    /// Panels are dealt in multiples of this, so that tiles of few rows find theirs together.
+    static let panelUnit = 8
+
+    /// Row tiles that a block may have so that its activations stay in the second-level cache, `depth` being the longest reduction
+    /// that reads them. With fewer than eight the weights would be read from memory too often for their use.
+    static func blockTiles(_ tuning: CPUTuning, depth: Int) -> Int {
+        max(tuning.activationBytes / (PanelLayout.tileFloats(depth: depth, tileRows: tuning.tileRows) * 4), 8)
+    }
+
+    /// Multiplies a block of rows by some panels on this thread.
+    ///
+    /// - Parameter after: Weights that are wanted next, to be asked for meanwhile.
+    func sweep(
+        _ block: RowBlock, panels: Range<Int>, epilogue: Epilogue, after: UnsafeRawPointer?, scratch: SweepScratch,
+        worker: Int
+    ) {
+        let matrices = block.matrices
+        let mine = scratch.base + worker * scratch.floats
+        kernels.sweep(
+            PanelSweep(
+                activations: block.activations, tileStride: matrices.tileFloats(tuning.tileRows),
+                blockStride: tuning.tileRows * PanelLayout.block, tiles: block.split, depth: matrices.depth,
+                weights: matrices.weights(ofGroup: block.group), format: matrices.format, panels: panels,
+                after: after,
+                biases: matrices.biases.map {
+                    UnsafePointer($0 + block.group * matrices.panels * PanelLayout.width)
+                },
+                accumulators: mine + SweepScratch.widenedFloats(tuning), widened: mine, epilogue: epilogue,
+                tuning: tuning.sweep))
+    }
+
+    /// Multiplies packed token tiles by a lone matrix and stores the rows of its result, [tokens, columns].
+    func multiply(
+        _ matrices: PackedMatrices, _ tiles: UnsafePointer<Float>, into rows: UnsafeMutablePointer<Float>,
+        _ memory: CPUStageBuffers
+    ) {
+        let work = MatrixSweep(backend: self, matrices: matrices, tiles: tiles, rows: rows, memory: memory)
+        pool.run(work, tasks: work.count)
+    }
+}
+
+/// A lone matrix against all tokens, cut into blocks of rows by runs of panels.
+private struct MatrixSweep: ParallelWork {
+    let backend: CPUBackend
+    let matrices: PackedMatrices
+    let tiles: UnsafePointer<Float>
+    let rows: UnsafeMutablePointer<Float>
+    let scratch: SweepScratch
+    private let split: TileSplit
+    private let tilesPerBlock: Int
+    private let panelsPerTask: Int
+    private let runs: Int
+
+    init(
+        backend: CPUBackend, matrices: PackedMatrices, tiles: UnsafePointer<Float>, rows: UnsafeMutablePointer<Float>,
+        memory: CPUStageBuffers
+    ) {
+        self.backend = backend
+        self.matrices = matrices
+        self.tiles = tiles
+        self.rows = rows
+        scratch = memory.scratch
+        split = TileSplit(rows: memory.tokens, tileRows: backend.tuning.tileRows)
+        let blocks = split.blocks(of: CPUBackend.blockTiles(backend.tuning, depth: matrices.depth))
+        tilesPerBlock = (split.count + blocks - 1) / blocks
+        let wanted = max(backend.pool.threads * backend.tuning.tasksPerThread / blocks, 1)
+        let unit = CPUBackend.panelUnit
+        panelsPerTask = (matrices.panels / wanted + unit) / unit * unit
+        runs = (matrices.panels + panelsPerTask - 1) / panelsPerTask
+    }
+
+    var count: Int { (split.count + tilesPerBlock - 1) / tilesPerBlock * runs }
+
+    func run(task: Int, worker: Int) {
+        let (block, run) = task.quotientAndRemainder(dividingBy: runs)
+        let tile = block * tilesPerBlock
+        let part = split.part(tiles: tile..<min(tile + tilesPerBlock, split.count))
+        let panels = run * panelsPerTask..<min((run + 1) * panelsPerTask, matrices.panels)
+        backend.sweep(
+            RowBlock(
+                matrices: matrices, group: 0,
+                activations: tiles + tile * matrices.tileFloats(backend.tuning.tileRows), split: part),
+            panels: panels,
+            epilogue: .store(rows + split.start(tile) * matrices.columns, columns: matrices.columns), after: nil,
+            scratch: scratch, worker: worker)
+    }
+}
+
+extension TileSplit {
+    /// Blocks that no more than `tiles` tiles each make.
+    func blocks(of tiles: Int) -> Int { max((count + tiles - 1) / tiles, 1) }
+
+    /// The rows of some neighbouring tiles, which they are spread over as here.
+    func part(tiles: Range<Int>) -> TileSplit {
+        TileSplit(rows: start(tiles.upperBound) - start(tiles.lowerBound), count: tiles.count)
+    }
+}
