@@ -6,7 +6,10 @@ enum Baseline: InstructionSet {
     typealias Vector = SIMD4<Float>
 
     #if arch(x86_64)
-        @inline(__always) static func multiplyAdd(_ sum: Vector, _ a: Vector, _ b: Vector) -> Vector { sum + a * b }
+        @inline(__always)
+        static func multiplyAdd(_ sum: Vector, _ a: Vector, _ b: Vector) -> Vector {
+            sum + a * b
+        }
         @inline(__always)
         static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
             sum + a * b
@@ -18,7 +21,9 @@ enum Baseline: InstructionSet {
         @inline(__always) static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum + a * b }
     #else
         @inline(__always)
-        static func multiplyAdd(_ sum: Vector, _ a: Vector, _ b: Vector) -> Vector { sum.addingProduct(a, b) }
+        static func multiplyAdd(_ sum: Vector, _ a: Vector, _ b: Vector) -> Vector {
+            sum.addingProduct(a, b)
+        }
         @inline(__always)
         static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
             sum.addingProduct(a, b)
@@ -97,7 +102,7 @@ enum Baseline: InstructionSet {
         }
     }
     @inline(__always) static func settled(_ sum: Vector) -> Vector { sum }
-    @inline(__always) static func panelsTogether(rows: Int) -> Int { rows == 1 ? 2 : 1 }
+    @inline(__always) static func panelsTogether(_ format: PanelFormat, rows: Int) -> Int { rows == 1 ? 2 : 1 }
 
     // Sixteen registers: 3 rows × 4 vectors of sums leave four for weights, broadcasts and products.
     // Private, so that no unspecialised body of it is kept: that would be emitted under a name all modules share.

@@ -41,8 +41,8 @@ public protocol InstructionSet {
     /// Up to eight rows of eight columns each from `rows`, 64 bytes apart, to eight columns of `count` rows, `stride` floats apart.
     static func transpose(
         _ rows: UnsafePointer<Float>, count: Int, to columns: UnsafeMutablePointer<Float>, stride: Int)
-    /// Panels taken together for a tile of few rows, so that enough multiply-adds are in flight to hide their latency.
-    static func panelsTogether(rows: Int) -> Int
+    /// Panels of numbers taken together for a tile of few rows, so that enough multiply-adds are in flight to hide their latency.
+    static func panelsTogether(_ format: PanelFormat, rows: Int) -> Int
 }
 
 /// How weights and activations lie in memory, the same for every instruction set.

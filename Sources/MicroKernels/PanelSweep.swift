@@ -189,7 +189,7 @@ extension InstructionSet {
     /// Panels that a single tile of rows takes together straight from memory; 0 where they must be widened first.
     @_alwaysEmitIntoClient @inline(__always)
     static func streamingPanels(_ format: PanelFormat, rows: Int) -> Int {
-        if case .coded = format { codedPanels(rows: rows) } else { panelsTogether(rows: rows) }
+        if case .coded = format { codedPanels(rows: rows) } else { panelsTogether(format, rows: rows) }
     }
 }
 

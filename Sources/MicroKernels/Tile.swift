@@ -54,46 +54,78 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
         let perPanel: Int = 16 / ISA.Vector.scalarCount
         let zero = ISA.Vector(repeating: 0)
         var sums = InlineArray<rows, InlineArray<vectors, ISA.Vector>>(repeating: InlineArray(repeating: zero))
-        // Of row r at k, a[r]; a moves along.
         var a = operands.a
-        let b = operands.b
+        var b = operands.b
         let stride = operands.panelStride
         var next = operands.next
         let ahead: Int = next - b
         var k = 0
+        // Four k at a time: the loop's own instructions and the prefetches would otherwise be a fifth of all, and a core that is shared
+        // with another thread starts about three instructions a cycle. Not where that would take the compiler more registers than there
+        // are: numbers that are widened on the way, a few rows that stay in registers, a streaming tile of 24 sums.
+        let unrolls = Row.rowBytes > 32 && rows >= vectors && !(Traffic.streams && rows &* vectors >= 24)
+        while unrolls && k &+ 4 <= operands.depth {
+            for p in 0..<vectors / perPanel {
+                if Traffic.streams {
+                    let line: UnsafeRawPointer = b + (p &* stride &+ ahead)
+                    cp_prefetch_far(line)
+                    cp_prefetch_far(line + 64)
+                    cp_prefetch_far(line + 128)
+                    cp_prefetch_far(line + 192)
+                } else {
+                    // Two tiles or more share the asking, so four k are 128 bytes at most.
+                    let line: UnsafeRawPointer = next + p &* operands.nextStride
+                    cp_prefetch_far(line)
+                    cp_prefetch_far(line + 2 &* operands.nextStep)
+                }
+            }
+            next += 4 &* operands.nextStep
+            step(a, b, stride, &sums)
+            step(a + rows, b + Row.rowBytes, stride, &sums)
+            step(a + 2 &* rows, b + 2 &* Row.rowBytes, stride, &sums)
+            step(a + 3 &* rows, b + 3 &* Row.rowBytes, stride, &sums)
+            a += 4 &* rows
+            b += 4 &* Row.rowBytes
+            k &+= 4
+        }
         while k < operands.depth {
-            let row: Int = k &* Row.rowBytes
-            if !Traffic.streams {
-                for p in 0..<vectors / perPanel { cp_prefetch_far(next + p &* operands.nextStride) }
-                next += operands.nextStep
+            for p in 0..<vectors / perPanel {
+                cp_prefetch_far(Traffic.streams ? b + (p &* stride &+ ahead) : next + p &* operands.nextStride)
             }
-            if rows < vectors {
-                // Few rows: they stay in registers while the columns pass one by one.
-                var activations = InlineArray<rows, ISA.Vector>(repeating: zero)
-                for r in 0..<rows { activations[r] = ISA.Vector(repeating: a[r]) }
-                for v in 0..<vectors {
-                    let panel: UnsafeRawPointer = b + ((v / perPanel) &* stride &+ row)
-                    let column = Row.columns(ISA.self, panel, v % perPanel)
-                    if Traffic.streams && v % perPanel == 0 { cp_prefetch_far(panel + ahead) }
-                    for r in 0..<rows { sums[r][v] = ISA.multiplyAdd(sums[r][v], activations[r], column) }
-                }
-            } else {
-                // Few columns: they stay, and the rows pass.
-                var columns = InlineArray<vectors, ISA.Vector>(repeating: zero)
-                for v in 0..<vectors {
-                    let panel: UnsafeRawPointer = b + ((v / perPanel) &* stride &+ row)
-                    columns[v] = Row.columns(ISA.self, panel, v % perPanel)
-                    if Traffic.streams && v % perPanel == 0 { cp_prefetch_far(panel + ahead) }
-                }
-                for r in 0..<rows {
-                    let activation = ISA.Vector(repeating: a[r])
-                    for v in 0..<vectors { sums[r][v] = ISA.multiplyAdd(sums[r][v], activation, columns[v]) }
-                }
-            }
+            next += operands.nextStep
+            step(a, b, stride, &sums)
             a += rows
+            b += Row.rowBytes
             k &+= 1
         }
         storeSums(ISA.self, sums, operands)
+    }
+
+    /// One k: of row r, a[r].
+    @_alwaysEmitIntoClient @inline(__always)
+    static func step(
+        _ a: UnsafePointer<Float>, _ b: UnsafeRawPointer, _ stride: Int,
+        _ sums: inout InlineArray<rows, InlineArray<vectors, ISA.Vector>>
+    ) {
+        let perPanel: Int = 16 / ISA.Vector.scalarCount
+        let zero = ISA.Vector(repeating: 0)
+        if rows < vectors {
+            // Few rows: they stay in registers while the columns pass one by one.
+            var activations = InlineArray<rows, ISA.Vector>(repeating: zero)
+            for r in 0..<rows { activations[r] = ISA.Vector(repeating: a[r]) }
+            for v in 0..<vectors {
+                let column = Row.columns(ISA.self, b + (v / perPanel) &* stride, v % perPanel)
+                for r in 0..<rows { sums[r][v] = ISA.multiplyAdd(sums[r][v], activations[r], column) }
+            }
+        } else {
+            // Few columns: they stay, and the rows pass.
+            var columns = InlineArray<vectors, ISA.Vector>(repeating: zero)
+            for v in 0..<vectors { columns[v] = Row.columns(ISA.self, b + (v / perPanel) &* stride, v % perPanel) }
+            for r in 0..<rows {
+                let activation = ISA.Vector(repeating: a[r])
+                for v in 0..<vectors { sums[r][v] = ISA.multiplyAdd(sums[r][v], activation, columns[v]) }
+            }
+        }
     }
 }
 

@@ -61,9 +61,12 @@ enum AVX2: InstructionSet {
         ]
     }
 
-    // Two multiply-adds start each cycle and take four to finish, so eight sums in flight are the aim: four rows of one panel, two of
-    // two. One and three rows make do with four and six, since memory is slower than that and fewer streams are prefetched better.
-    @inline(__always) static func panelsTogether(rows: Int) -> Int { rows <= 2 ? 2 : 1 }
+    // Two multiply-adds start each cycle and take four to finish, so eight sums in flight are the aim: four rows of one panel, two or
+    // three of two (3 × 4 sums, three broadcasts and a vector of weights are all 16 registers, so bf16, which wants a mask, does without).
+    // One row makes do with four, since memory is slower than that and fewer streams are prefetched better.
+    @inline(__always) static func panelsTogether(_ format: PanelFormat, rows: Int) -> Int {
+        rows <= 2 || rows == 3 && format.isFloat32 ? 2 : 1
+    }
 
     // 6 rows × 2 vectors of sums, 2 of weights and a broadcast are 15 of 16 registers.
     // Private, so that no unspecialised body of it is kept: that would be emitted under a name all modules share.
@@ -85,7 +88,9 @@ enum AVX2: InstructionSet {
 
     @inline(never) static func tile(_ format: PanelFormat, rows count: Int, panels: Int, _ operands: TileOperands) {
         switch format {
-        case .float32: rows(Float32Row.self, Streaming.self, count, panels, operands)
+        case .float32:
+            if count == 3 && panels == 2 { return Tile<AVX2, Float32Row, Streaming, 3, 4>.run(operands) }
+            rows(Float32Row.self, Streaming.self, count, panels, operands)
         case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
         case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
         case .coded: break
