@@ -62,7 +62,9 @@ enum AVX512: InstructionSet {
         return result
     }
 
-    @inline(__always) static func panelsTogether(_ format: PanelFormat, rows: Int) -> Int { rows == 1 ? 8 : rows <= 6 ? 4 : 2 }
+    @inline(__always) static func panelsTogether(_ format: PanelFormat, rows: Int) -> Int {
+        rows == 1 ? 8 : rows <= 6 ? 4 : 2
+    }
 
     // Private, so that no unspecialised body of it is kept: that would be emitted under a name all modules share.
     @inline(__always)

@@ -56,16 +56,17 @@ import Testing
     /// Giga-weights a second, the median of some passes.
     private func rate(_ matrices: PackedMatrices, _ set: CPUInstructionSet, _ rows: Int) -> Double {
         let kernels = set.kernels
-        let tile = UnsafeMutablePointer<Float>.allocate(capacity: matrices.tileFloats(kernels.tileRows))
+        let tuning = CPUTuning.detected(set)
+        let tile = UnsafeMutablePointer<Float>.allocate(capacity: matrices.tileFloats(tuning.tileRows))
         let output = UnsafeMutablePointer<Float>.allocate(capacity: rows * matrices.columns)
         let scratch = UnsafeMutablePointer<Float>.allocate(
-            capacity: GroupedSweep.scratchFloats(rows: rows, kernels: kernels))
+            capacity: SweepScratch.floats(rows: rows, kernels: kernels, tuning: tuning))
         defer {
             tile.deallocate()
             output.deallocate()
             scratch.deallocate()
         }
-        tile.initialize(repeating: 0.5, count: matrices.tileFloats(kernels.tileRows))
+        tile.initialize(repeating: 0.5, count: matrices.tileFloats(tuning.tileRows))
         let weights = matrices.depth * matrices.columns
         let passes = max(1, 50_000_000 / weights)
         var times: [Double] = []
@@ -74,11 +75,12 @@ import Testing
             for _ in 0..<passes {
                 kernels.sweep(
                     PanelSweep(
-                        activations: tile, tileStride: 0, tiles: TileSplit(rows: rows, count: 1),
+                        activations: tile, tileStride: 0, blockStride: tuning.tileRows * PanelLayout.block,
+                        tiles: TileSplit(rows: rows, count: 1),
                         depth: matrices.depth, weights: matrices.weights, format: matrices.format,
-                        panels: 0..<matrices.panels, biases: nil,
-                        accumulators: scratch + PanelLayout.block * PanelLayout.width, widened: scratch,
-                        epilogue: .store(output, columns: matrices.columns)))
+                        panels: 0..<matrices.panels, after: nil, biases: nil,
+                        accumulators: scratch + SweepScratch.widenedFloats(tuning), widened: scratch,
+                        epilogue: .store(output, columns: matrices.columns), tuning: tuning.sweep))
             }
             times.append(Double(cp_nanoseconds() - start))
         }

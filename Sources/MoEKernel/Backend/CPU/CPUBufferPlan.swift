@@ -62,7 +62,9 @@ extension CPUBackend {
         let latentRows = tokens * (c.latent ?? 0)
         let order = c.router.isExpertChoice ? tokens * pool.threads : choosing ? pairs : 0
 
-        func reserve<Element: ~Copyable>(_ type: Element.Type, _ count: Int, if wanted: Bool = true) -> Reserved<Element> {
+        func reserve<Element: ~Copyable>(_ type: Element.Type, _ count: Int, if wanted: Bool = true) -> Reserved<
+            Element
+        > {
             wanted ? Reserved(offset: layout.reserve(type, count)) : Reserved(offset: nil)
         }
         let o = (
