@@ -69,6 +69,18 @@ enum Baseline: InstructionSet {
     }
 
     @inline(__always)
+    static func int8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
+        var result = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
+        for k in 0..<4 {
+            for lane in 0..<4 {
+                let offset: Int = (last ? 64 : 0) &+ k &* 16 &+ index &* 4 &+ lane
+                result[k][lane] = Float((chunk + offset).load(as: Int8.self))
+            }
+        }
+        return result
+    }
+
+    @inline(__always)
     static func float8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
         var result = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
         let quad: Int = (index >> 1) &* 64 &+ (index & 1) &* 8 &+ (last ? 32 : 0)
@@ -84,7 +96,7 @@ enum Baseline: InstructionSet {
         return result
     }
 
-    @inline(__always) static func codedPanels(rows: Int) -> Int { 0 }
+    @inline(__always) static func codedPanels(_ coding: PanelCoding, rows: Int) -> Int { 0 }
     @inline(__always)
     static func codedTile(
         _ coding: PanelCoding, rows: Int, panels: Int, _ operands: TileOperands, scratch: UnsafeMutablePointer<Float>

@@ -3,6 +3,8 @@ import CPlatform
 /// A code of panels as a type, so that each loop is compiled for one.
 public protocol CodedColumns {
     static var chunkBytes: Int { get }
+    /// Whether each group's numbers are counted from a zero point.
+    static var hasZeroPoints: Bool { get }
     /// The numbers of the first or last four of a chunk's eight k for vector `index` of the 16 columns, before their scale.
     static func columns<ISA: InstructionSet>(
         _: ISA.Type, _ chunk: UnsafeRawPointer, _ index: Int, last: Bool
@@ -47,11 +49,56 @@ public enum Int4Columns: CodedColumns {
     }
 }
 
+/// -128 … 127.
+public enum Int8Columns: CodedColumns {
+    @_alwaysEmitIntoClient @inline(__always) public static var chunkBytes: Int { 128 }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func columns<ISA: InstructionSet>(
+        _: ISA.Type, _ chunk: UnsafeRawPointer, _ index: Int, last: Bool
+    ) -> InlineArray<4, ISA.Vector> {
+        ISA.int8Columns(chunk, index, last: last)
+    }
+}
+
+/// Codes with zero points.
+public enum FromZeroPoint<Code: CodedColumns>: CodedColumns {
+    @_alwaysEmitIntoClient @inline(__always) public static var chunkBytes: Int { Code.chunkBytes }
+    @_alwaysEmitIntoClient @inline(__always) public static var hasZeroPoints: Bool { true }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func columns<ISA: InstructionSet>(
+        _: ISA.Type, _ chunk: UnsafeRawPointer, _ index: Int, last: Bool
+    ) -> InlineArray<4, ISA.Vector> {
+        Code.columns(ISA.self, chunk, index, last: last)
+    }
+}
+
+extension CodedColumns {
+    @_alwaysEmitIntoClient @inline(__always) public static var hasZeroPoints: Bool { false }
+}
+
 extension InstructionSet {
     /// Vector `index` of the 16 columns' scales.
     @_alwaysEmitIntoClient @inline(__always)
     static func scales(_ row: UnsafeRawPointer, _ index: Int, wide: Bool) -> Vector {
         wide ? Float32Row.columns(Self.self, row, index) : bfloat16Columns(row, index)
+    }
+}
+
+/// Scales and zero points of some vectors of columns.
+public struct GroupFactors<ISA: InstructionSet, let vectors: Int> {
+    public var scales: InlineArray<vectors, ISA.Vector>
+    public var zeros: InlineArray<vectors, ISA.Vector>
+
+    @_alwaysEmitIntoClient @inline(__always)
+    public init() {
+        scales = InlineArray(repeating: ISA.Vector(repeating: 0))
+        zeros = InlineArray(repeating: ISA.Vector(repeating: 0))
+    }
+
+    /// The weights of column vector `v` that some codes' numbers stand for.
+    @_alwaysEmitIntoClient @inline(__always)
+    public func weight<Code: CodedColumns>(_: Code.Type, _ numbers: ISA.Vector, _ v: Int) -> ISA.Vector {
+        Code.hasZeroPoints ? (numbers - zeros[v]) * scales[v] : numbers * scales[v]
     }
 }
 
@@ -74,10 +121,13 @@ public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, 
         var chunk = operands.b + coding.scaleBytes(depth)
         var k = 0
         while k < depth {
-            var scales = InlineArray<vectors, ISA.Vector>(repeating: zero)
+            var factors = GroupFactors<ISA, vectors>()
             for v in 0..<vectors {
                 let row: UnsafeRawPointer = scaleRow + (v / perPanel) &* stride
-                scales[v] = ISA.scales(row, v % perPanel, wide: coding.wideScales)
+                factors.scales[v] = ISA.scales(row, v % perPanel, wide: coding.wideScales)
+                if Code.hasZeroPoints {
+                    factors.zeros[v] = ISA.bfloat16Columns(row + coding.zeroOffset, v % perPanel)
+                }
                 if v % perPanel == 0 { cp_prefetch_far(row + ahead) }
             }
             scaleRow += coding.scaleRowBytes
@@ -90,10 +140,10 @@ public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, 
                 }
                 let at = a + k &* rows
                 // The compiler would leave a loop over bodies of this size rolled, and the sums in memory.
-                if vectors > 0 { whole(0, chunk, stride, at, scales, &sums) }
-                if vectors > 1 { whole(1, chunk, stride, at, scales, &sums) }
-                if vectors > 2 { whole(2, chunk, stride, at, scales, &sums) }
-                if vectors > 3 { whole(3, chunk, stride, at, scales, &sums) }
+                if vectors > 0 { whole(0, chunk, stride, at, factors, &sums) }
+                if vectors > 1 { whole(1, chunk, stride, at, factors, &sums) }
+                if vectors > 2 { whole(2, chunk, stride, at, factors, &sums) }
+                if vectors > 3 { whole(3, chunk, stride, at, factors, &sums) }
                 k &+= 8
                 chunk += Code.chunkBytes
             }
@@ -102,8 +152,8 @@ public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, 
                 // one by one.
                 for p in 0..<vectors / perPanel {
                     widenChunk(
-                        ISA.self, Code.self, chunk + p &* stride, scaleRow - coding.scaleRowBytes + p &* stride,
-                        wide: coding.wideScales, into: scratch + p &* 128)
+                        ISA.self, Code.self, coding, chunk + p &* stride,
+                        scaleRow - coding.scaleRowBytes + p &* stride, into: scratch + p &* 128)
                 }
                 var row = UnsafeRawPointer(scratch)
                 while k < end {
@@ -127,23 +177,23 @@ public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, 
     @_alwaysEmitIntoClient @inline(__always)
     static func whole(
         _ v: Int, _ chunk: UnsafeRawPointer, _ stride: Int, _ a: UnsafePointer<Float>,
-        _ scales: InlineArray<vectors, ISA.Vector>,
+        _ factors: GroupFactors<ISA, vectors>,
         _ sums: inout InlineArray<rows, InlineArray<vectors, ISA.Vector>>
     ) {
-        half(v, last: false, chunk, stride, a, scales, &sums)
-        half(v, last: true, chunk, stride, a + 4 &* rows, scales, &sums)
+        half(v, last: false, chunk, stride, a, factors, &sums)
+        half(v, last: true, chunk, stride, a + 4 &* rows, factors, &sums)
     }
 
     @_alwaysEmitIntoClient @inline(__always)
     static func half(
         _ v: Int, last: Bool, _ chunk: UnsafeRawPointer, _ stride: Int, _ a: UnsafePointer<Float>,
-        _ scales: InlineArray<vectors, ISA.Vector>,
+        _ factors: GroupFactors<ISA, vectors>,
         _ sums: inout InlineArray<rows, InlineArray<vectors, ISA.Vector>>
     ) {
         let perPanel: Int = 16 / ISA.Vector.scalarCount
         let numbers = Code.columns(ISA.self, chunk + (v / perPanel) &* stride, v % perPanel, last: last)
         for step in 0..<4 {
-            let column = numbers[step] * scales[v]
+            let column = factors.weight(Code.self, numbers[step], v)
             for r in 0..<rows {
                 let offset: Int = step &* rows &+ r
                 sums[r][v] = ISA.multiplyAdd(sums[r][v], ISA.Vector(repeating: a[offset]), column)
@@ -157,18 +207,20 @@ public struct CodedTile<ISA: InstructionSet, Code: CodedColumns, let rows: Int, 
 /// Widens the eight k of one chunk, [8][16].
 @_alwaysEmitIntoClient @inline(__always)
 func widenChunk<ISA: InstructionSet, Code: CodedColumns>(
-    _: ISA.Type, _: Code.Type, _ chunk: UnsafeRawPointer, _ scaleRow: UnsafeRawPointer, wide: Bool,
+    _: ISA.Type, _: Code.Type, _ coding: PanelCoding, _ chunk: UnsafeRawPointer, _ scaleRow: UnsafeRawPointer,
     into target: UnsafeMutablePointer<Float>
 ) {
     let place = UnsafeMutableRawPointer(target)
     for v in 0..<16 / ISA.Vector.scalarCount {
-        let scale = ISA.scales(scaleRow, v, wide: wide)
+        var factors = GroupFactors<ISA, 1>()
+        factors.scales[0] = ISA.scales(scaleRow, v, wide: coding.wideScales)
+        if Code.hasZeroPoints { factors.zeros[0] = ISA.bfloat16Columns(scaleRow + coding.zeroOffset, v) }
         let first = Code.columns(ISA.self, chunk, v, last: false)
         let second = Code.columns(ISA.self, chunk, v, last: true)
         for step in 0..<4 {
             let offset: Int = step &* 64 &+ v &* ISA.Vector.scalarCount &* 4
-            (place + offset).storeBytes(of: first[step] * scale, as: ISA.Vector.self)
-            (place + (offset &+ 256)).storeBytes(of: second[step] * scale, as: ISA.Vector.self)
+            (place + offset).storeBytes(of: factors.weight(Code.self, first[step], 0), as: ISA.Vector.self)
+            (place + (offset &+ 256)).storeBytes(of: factors.weight(Code.self, second[step], 0), as: ISA.Vector.self)
         }
     }
 }
@@ -186,7 +238,7 @@ func widenCodes<ISA: InstructionSet, Code: CodedColumns>(
     while k < depth {
         let end = min(k &+ group, depth)
         while k < end {
-            widenChunk(ISA.self, Code.self, chunk, scaleRow, wide: coding.wideScales, into: target + k &* 16)
+            widenChunk(ISA.self, Code.self, coding, chunk, scaleRow, into: target + k &* 16)
             k &+= 8
             chunk += Code.chunkBytes
         }

@@ -19,10 +19,11 @@ public protocol InstructionSet {
     static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
 
     /// Vector number `index` of the 16 columns at four of a chunk's eight k, the first four or the last (see ``PanelCode``):
-    /// four-bit codes by the table, E4M3 numbers divided by 256.
+    /// four-bit codes by the table, int8 codes, E4M3 numbers divided by 256.
     static func nibbleColumns(
         _ chunk: UnsafeRawPointer, _ index: Int, last: Bool, _ table: NibbleTable
     ) -> InlineArray<4, Vector>
+    static func int8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector>
     static func float8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector>
 
     /// The same vector, after which the compiler starts on what follows, and not before.
@@ -33,11 +34,11 @@ public protocol InstructionSet {
     static func tile(_ format: PanelFormat, rows: Int, panels: Int, _ operands: TileOperands)
     /// Runs one of several register tiles over a block of weights that is in the first-level cache; `panels` is 1 or 2.
     static func residentTile(_ format: PanelFormat, rows: Int, panels: Int, _ operands: TileOperands)
-    /// Runs the one register tile of few rows over codes; `panels` is 1 or `codedPanels(rows:)`. `scratch` holds 128 floats a panel.
+    /// Runs the one register tile of few rows over codes; `panels` is 1 or `codedPanels(_:rows:)`. `scratch` holds 128 floats a panel.
     static func codedTile(
         _ coding: PanelCoding, rows: Int, panels: Int, _ operands: TileOperands, scratch: UnsafeMutablePointer<Float>)
     /// Panels taken together by ``codedTile(_:rows:panels:_:scratch:)``, or 0 where codes are better widened first for that many rows.
-    static func codedPanels(rows: Int) -> Int
+    static func codedPanels(_ coding: PanelCoding, rows: Int) -> Int
     /// Up to eight rows of eight columns each from `rows`, 64 bytes apart, to eight columns of `count` rows, `stride` floats apart.
     static func transpose(
         _ rows: UnsafePointer<Float>, count: Int, to columns: UnsafeMutablePointer<Float>, stride: Int)

@@ -34,8 +34,8 @@ public enum PanelFormat: Sendable, Hashable {
 
 /// How a panel of codes and scales is stored: what a code means, how many k share a scale, and the scales' width.
 ///
-/// A reduction block holds first its scales, for each group of k the 16 columns' (bf16 laid out as in a bf16 panel, or fp32), filled
-/// up to a multiple of 64 bytes; then its codes in chunks of 8 values of k, the last one filled up. So a panel is one stream, and a
+/// A reduction block holds first its scales, for each group of k the 16 columns' (bf16 laid out as in a bf16 panel, or fp32) and where
+/// there are zero points those of the columns, bf16 likewise, filled up to a multiple of 64 bytes; then its codes in chunks of 8 values of k, the last one filled up. So a panel is one stream, and a
 /// block needs nothing from elsewhere.
 public struct PanelCoding: Sendable, Hashable {
     public var code: PanelCode
@@ -43,18 +43,23 @@ public struct PanelCoding: Sendable, Hashable {
     public var groupShift: Int
     /// Scales in fp32, not bf16.
     public var wideScales: Bool
+    /// Whether each group has zero points: numbers that are taken off the codes' before scaling.
+    public var zeroPoints: Bool
 
     @_alwaysEmitIntoClient @inline(__always)
-    public init(code: PanelCode, groupShift: Int, wideScales: Bool) {
+    public init(code: PanelCode, groupShift: Int, wideScales: Bool, zeroPoints: Bool = false) {
         self.code = code
         self.groupShift = groupShift
         self.wideScales = wideScales
+        self.zeroPoints = zeroPoints
     }
 
     /// Values of k in a chunk.
     @_alwaysEmitIntoClient @inline(__always) public static var chunk: Int { 8 }
-    @_alwaysEmitIntoClient @inline(__always) public var chunkBytes: Int { code == .float8E4M3 ? 128 : 64 }
-    @_alwaysEmitIntoClient @inline(__always) public var scaleRowBytes: Int { wideScales ? 64 : 32 }
+    @_alwaysEmitIntoClient @inline(__always) public var chunkBytes: Int { code.isByte ? 128 : 64 }
+    @_alwaysEmitIntoClient @inline(__always) public var zeroOffset: Int { wideScales ? 64 : 32 }
+    /// Bytes of a group's scales, and of its zero points after them.
+    @_alwaysEmitIntoClient @inline(__always) public var scaleRowBytes: Int { zeroOffset &+ (zeroPoints ? 32 : 0) }
 
     /// Bytes of a block before its codes.
     @_alwaysEmitIntoClient @inline(__always)
@@ -69,12 +74,15 @@ public struct PanelCoding: Sendable, Hashable {
 
 /// Codes of a panel. Their places within a chunk are chosen so that AVX2 decodes them in order with few instructions:
 ///
-/// - Eight bits: column c at k is byte 64·(c div 8) + 16·(k div 2) + 2·(c mod 8) + k mod 2. An fp16 number is made of each byte, eight
+/// - int8: column c at k is byte 16·k + c, so that eight or sixteen columns are widened at once.
+/// - E4M3: column c at k is byte 64·(c div 8) + 16·(k div 2) + 2·(c mod 8) + k mod 2. An fp16 number is made of each byte, eight
 ///   columns at a time.
 /// - Four bits: column c at k is in byte 16·(c div 4) + 8·(k div 2 mod 2) + 2·(c mod 4) + k mod 2, in the high half where k ≥ 4.
 ///   Two table look-ups give the bytes of bf16 numbers; interleaved they are words of two k of one column, like those of bf16 panels.
 public enum PanelCode: UInt8, Sendable, Hashable {
-    case float8E4M3, float4E2M1, int4
+    case float8E4M3, float4E2M1, int4, int8
+
+    @_alwaysEmitIntoClient @inline(__always) public var isByte: Bool { self == .float8E4M3 || self == .int8 }
 
     /// What decoded numbers must be multiplied by; packed scales include it. E4M3 is decoded through fp16, whose exponents are biased
     /// by 8 more.

@@ -189,7 +189,11 @@ extension InstructionSet {
     /// Panels that a single tile of rows takes together straight from memory; 0 where they must be widened first.
     @_alwaysEmitIntoClient @inline(__always)
     static func streamingPanels(_ format: PanelFormat, rows: Int) -> Int {
-        if case .coded = format { codedPanels(rows: rows) } else { panelsTogether(format, rows: rows) }
+        if case .coded(let coding) = format {
+            codedPanels(coding, rows: rows)
+        } else {
+            panelsTogether(format, rows: rows)
+        }
     }
 }
 
@@ -206,7 +210,12 @@ func widenRows<ISA: InstructionSet>(
         switch coding.code {
         case .float8E4M3: widenCodes(ISA.self, Float8Columns.self, coding, source, depth: depth, into: target)
         case .float4E2M1: widenCodes(ISA.self, Float4Columns.self, coding, source, depth: depth, into: target)
+        case .int4 where coding.zeroPoints:
+            widenCodes(ISA.self, FromZeroPoint<Int4Columns>.self, coding, source, depth: depth, into: target)
         case .int4: widenCodes(ISA.self, Int4Columns.self, coding, source, depth: depth, into: target)
+        case .int8 where coding.zeroPoints:
+            widenCodes(ISA.self, FromZeroPoint<Int8Columns>.self, coding, source, depth: depth, into: target)
+        case .int8: widenCodes(ISA.self, Int8Columns.self, coding, source, depth: depth, into: target)
         }
     }
 }

@@ -49,6 +49,16 @@ enum AVX2: InstructionSet {
     }
 
     @inline(__always)
+    static func int8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
+        var result = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
+        for k in 0..<4 {
+            let place: UnsafeRawPointer = chunk + ((last ? 64 : 0) &+ k &* 16 &+ index &* 8)
+            result[k] = cp_widen_int8x8(place)
+        }
+        return result
+    }
+
+    @inline(__always)
     static func float8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
         let codes = (chunk + (index &* 64 &+ (last ? 32 : 0))).loadUnaligned(as: SIMD16<Int16>.self)
         // Sign to fp16's sign, exponent and significand to their places there.
@@ -105,7 +115,9 @@ enum AVX2: InstructionSet {
 
     @inline(__always) static func settled(_ sum: Vector) -> Vector { cp_settle8(sum) }
 
-    @inline(__always) static func codedPanels(rows: Int) -> Int { rows == 1 ? 2 : rows <= 4 ? 1 : 0 }
+    @inline(__always) static func codedPanels(_ coding: PanelCoding, rows: Int) -> Int {
+        rows == 1 ? 2 : rows <= (coding.zeroPoints ? 3 : 4) ? 1 : 0
+    }
 
     @inline(__always)
     private static func coded<Code: CodedColumns>(
@@ -128,7 +140,12 @@ enum AVX2: InstructionSet {
         switch coding.code {
         case .float8E4M3: coded(Float8Columns.self, coding, count, panels, operands, scratch)
         case .float4E2M1: coded(Float4Columns.self, coding, count, panels, operands, scratch)
+        case .int4 where coding.zeroPoints:
+            coded(FromZeroPoint<Int4Columns>.self, coding, count, panels, operands, scratch)
         case .int4: coded(Int4Columns.self, coding, count, panels, operands, scratch)
+        case .int8 where coding.zeroPoints:
+            coded(FromZeroPoint<Int8Columns>.self, coding, count, panels, operands, scratch)
+        case .int8: coded(Int8Columns.self, coding, count, panels, operands, scratch)
         }
     }
 

@@ -47,6 +47,16 @@ enum AVX512: InstructionSet {
     }
 
     @inline(__always)
+    static func int8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
+        var result = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
+        for k in 0..<4 {
+            let place: UnsafeRawPointer = chunk + ((last ? 64 : 0) &+ k &* 16 &+ index &* 8)
+            result[k] = cp_widen_int8x16(place)
+        }
+        return result
+    }
+
+    @inline(__always)
     static func float8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
         var result = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
         for pair in 0..<2 {
@@ -125,7 +135,9 @@ enum AVX512: InstructionSet {
 
     @inline(__always) static func settled(_ sum: Vector) -> Vector { cp_settle16(sum) }
 
-    @inline(__always) static func codedPanels(rows: Int) -> Int { rows <= 2 ? 4 : rows <= 6 ? 2 : 0 }
+    @inline(__always) static func codedPanels(_ coding: PanelCoding, rows: Int) -> Int {
+        rows <= 2 ? 4 : rows <= 6 ? 2 : 0
+    }
 
     @inline(__always)
     private static func coded<Code: CodedColumns>(
@@ -155,7 +167,12 @@ enum AVX512: InstructionSet {
         switch coding.code {
         case .float8E4M3: coded(Float8Columns.self, coding, count, panels, operands, scratch)
         case .float4E2M1: coded(Float4Columns.self, coding, count, panels, operands, scratch)
+        case .int4 where coding.zeroPoints:
+            coded(FromZeroPoint<Int4Columns>.self, coding, count, panels, operands, scratch)
         case .int4: coded(Int4Columns.self, coding, count, panels, operands, scratch)
+        case .int8 where coding.zeroPoints:
+            coded(FromZeroPoint<Int8Columns>.self, coding, count, panels, operands, scratch)
+        case .int8: coded(Int8Columns.self, coding, count, panels, operands, scratch)
         }
     }
 

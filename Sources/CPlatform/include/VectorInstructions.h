@@ -143,6 +143,14 @@ CP_VECTOR cp_floats8 cp_settle8(cp_floats8 sum) {
     return sum;
 }
 
+/// Eight bytes with signs as fp32.
+CP_VECTOR cp_floats8 cp_widen_int8x8(const void *_Nonnull place) {
+    typedef int8_t bytes __attribute__((ext_vector_type(8)));
+    bytes values;
+    __builtin_memcpy(&values, place, 8);
+    return __builtin_convertvector(values, cp_floats8);
+}
+
 /// fp16 numbers, subnormal ones included, exactly as fp32.
 CP_VECTOR cp_floats8 cp_widen_float16x8(cp_halves8 bits) {
     return __builtin_convertvector((cp_float16x8)bits, cp_floats8);
@@ -177,6 +185,14 @@ CP_VECTOR cp_words16 cp_interleave_last16(cp_words16 low, cp_words16 high) {
         (cp_bytes64)low, (cp_bytes64)high, 8, 72, 9, 73, 10, 74, 11, 75, 12, 76, 13, 77, 14, 78, 15, 79, 24, 88, 25,
         89, 26, 90, 27, 91, 28, 92, 29, 93, 30, 94, 31, 95, 40, 104, 41, 105, 42, 106, 43, 107, 44, 108, 45, 109, 46,
         110, 47, 111, 56, 120, 57, 121, 58, 122, 59, 123, 60, 124, 61, 125, 62, 126, 63, 127);
+}
+
+/// Sixteen bytes with signs as fp32.
+CP_VECTOR cp_floats16 cp_widen_int8x16(const void *_Nonnull place) {
+    typedef int8_t bytes __attribute__((ext_vector_type(16)));
+    bytes values;
+    __builtin_memcpy(&values, place, 16);
+    return __builtin_convertvector(values, cp_floats16);
 }
 
 /// As cp_settle8.

@@ -132,8 +132,9 @@ extension WeightFormat {
         switch self {
         case .plain(let type): type.rawValue
         case .transposed(let type): "\(type.rawValue), inputs first"
-        case .quantised(let code, let group):
-            "\(code.rawValue), " + (group >= inputs ? "a scale for each output" : "a scale for \(group) inputs")
+        case .quantised(let code, let group, let zeroPoints):
+            "\(code.rawValue), " + (zeroPoints ? "zero points, " : "")
+                + (group >= inputs ? "a scale for each output" : "a scale for \(group) inputs")
         }
     }
 }

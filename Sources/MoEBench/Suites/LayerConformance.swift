@@ -11,6 +11,7 @@ package enum LayerConformance {
         /// Codes that experts are stored in, nil for numbers.
         package var code: WeightCode?
         package var group = 32
+        package var zeroPoints = false
 
         package var description: String {
             let c = configuration
@@ -20,7 +21,9 @@ package enum LayerConformance {
                 case .dense(let width): ", shared \(width)"
                 case .sigmoidGated(let width): ", gated shared \(width)"
                 }
-            let stored = code.map { "\($0.rawValue) by \(group)" } ?? (c.weightType ?? .float32).rawValue
+            let stored =
+                code.map { "\($0.rawValue) by \(group)\(zeroPoints ? " from zero points" : "")" }
+                ?? (c.weightType ?? .float32).rawValue
             let identity = c.identityExperts > 0 ? "+\(c.identityExperts)" : ""
             return "layer \(instructionSet.rawValue): T \(tokens) H \(c.hidden) F \(c.expertHidden) "
                 + "E \(c.experts)\(identity) k \(c.topK) \(stored) \(c.expert.isGated ? "gated" : "plain") "
@@ -77,14 +80,15 @@ package enum LayerConformance {
     /// Every code at lengths that no chunk, group or block divides, with one row, few and many.
     private static func codedCases(_ set: CPUInstructionSet) throws(MoEError) -> [Case] {
         var cases: [Case] = []
-        for (turn, code) in WeightCode.allCases.enumerated() {
+        let codes = WeightCode.allCases.map { ($0, false) } + WeightCode.allCases.filter(\.isInteger).map { ($0, true) }
+        for (turn, (code, zeroPoints)) in codes.enumerated() {
             for (tokens, group) in [(1, 32), (5, 128), (40, 16)] {
                 let configuration = try MoEConfiguration(
                     experts: 6, topK: 2, hidden: 301, expertHidden: 67, shared: .dense(width: 24))
                 cases.append(
                     Case(
                         configuration: configuration, tokens: tokens, instructionSet: set,
-                        seed: UInt64(1000 + turn), code: code, group: group))
+                        seed: UInt64(1000 + turn), code: code, group: group, zeroPoints: zeroPoints))
             }
         }
         return cases
@@ -134,7 +138,7 @@ package enum LayerConformance {
             weights = MoEWeights(
                 CodedRandomWeights(
                     numbers: try weights.source(configuration), configuration: configuration, code: code,
-                    group: test.group))
+                    group: test.group, zeroPoints: test.zeroPoints))
         }
         let layer = try MoELayer(configuration, weights: weights, pool: pool, instructionSet: test.instructionSet)
         var generator = SplitMix64(seed: test.seed)

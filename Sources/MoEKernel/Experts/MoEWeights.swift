@@ -95,6 +95,10 @@ public protocol WeightSource: Sendable {
     func readScales(
         _ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<Float>
     ) throws(MoEError)
+    /// Copies the zero points of rows `rows` of a quantised tensor that has some, one code a byte, [rows, ⌈inputs / group⌉].
+    func readZeroPoints(
+        _ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<UInt8>
+    ) throws(MoEError)
     /// Copies a whole tensor of indices.
     func readIndices(_ name: WeightName, into destination: UnsafeMutableBufferPointer<Int32>) throws(MoEError)
     /// What to call the tensor in a message: its name in the file, for a checkpoint.
@@ -106,6 +110,12 @@ extension WeightSource {
         _ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<Float>
     ) throws(MoEError) {
         throw .weights(tensor: describe(name), problem: "has no scales; expected a source of quantised weights")
+    }
+
+    public func readZeroPoints(
+        _ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<UInt8>
+    ) throws(MoEError) {
+        throw .weights(tensor: describe(name), problem: "has no zero points; expected a source that tells them")
     }
 
     public func readIndices(

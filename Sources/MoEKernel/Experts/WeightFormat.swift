@@ -6,13 +6,16 @@ public enum WeightFormat: Sendable, Hashable {
     case transposed(ElementType)
     /// Codes, [outputs, inputs] row-major, a row starting on a byte. `group` consecutive codes of a row share one fp32 scale,
     /// ⌈inputs / group⌉ scales a row; a weight is the code's value times its scale, rounded once to fp32.
-    case quantised(WeightCode, group: Int)
+    ///
+    /// With zero points each group of integer codes also shares one code that stands for 0, and a weight is the difference of its
+    /// code's value and that one's (exact), times the scale, rounded once.
+    case quantised(WeightCode, group: Int, zeroPoints: Bool = false)
 
     /// Bytes of a stored row of `count` numbers.
     public func rowBytes(_ count: Int) -> Int {
         switch self {
         case .plain(let type), .transposed(let type): count * type.byteCount
-        case .quantised(let code, _): (count * code.bitCount + 7) / 8
+        case .quantised(let code, _, _): (count * code.bitCount + 7) / 8
         }
     }
 }
@@ -26,9 +29,14 @@ public enum WeightCode: String, Sendable, Hashable, CaseIterable {
     case float4E2M1 = "fp4"
     /// code - 8: -8 … 7 in offset binary.
     case int4
+    /// -128 … 127 in two's complement.
+    case int8
 
     /// Bits a code takes.
-    public var bitCount: Int { self == .float8E4M3 ? 8 : 4 }
+    public var bitCount: Int { self == .float8E4M3 || self == .int8 ? 8 : 4 }
+
+    /// Whether codes are whole numbers, which may have zero points.
+    public var isInteger: Bool { self == .int4 || self == .int8 }
 
     /// What a code stands for.
     public func value(_ code: UInt8) -> Float {
@@ -53,6 +61,8 @@ public enum WeightCode: String, Sendable, Hashable, CaseIterable {
             return code & 8 == 0 ? magnitude : -magnitude
         case .int4:
             return Float(Int(code & 15) - 8)
+        case .int8:
+            return Float(Int8(bitPattern: code))
         }
     }
 }

@@ -2,10 +2,15 @@ extension WeightSource {
     /// A tensor's format, if there can be such a one.
     func validFormat(of name: WeightName) throws(MoEError) -> WeightFormat {
         let format = format(of: name)
-        if case .quantised(_, let group) = format, !(1...MoEConfiguration.maximumWidth).contains(group) {
+        guard case .quantised(let code, let group, let zeroPoints) = format else { return format }
+        guard (1...MoEConfiguration.maximumWidth).contains(group) else {
             throw .weights(
                 tensor: describe(name),
                 problem: "\(group) codes share a scale; expected 1 to \(MoEConfiguration.maximumWidth)")
+        }
+        guard code.isInteger || !zeroPoints else {
+            throw .weights(
+                tensor: describe(name), problem: "\(code.rawValue) codes have zero points; expected int4 or int8 codes")
         }
         return format
     }
@@ -36,9 +41,15 @@ extension WeightSource {
                         type.value(raw.baseAddress!, column * shape.rows + rows.lowerBound + row)
                 }
             }
-        case .quantised(let code, let group):
+        case .quantised(let code, let group, let zeroPoints):
             let groups = (shape.columns + group - 1) / group
             var scales = [Float](repeating: 0, count: rows.count * groups)
+            var zeros = [UInt8](repeating: 0, count: zeroPoints ? rows.count * groups : 0)
+            if zeroPoints {
+                try zeros.withUnsafeMutableBufferPointer { (zeros) throws(MoEError) in
+                    try readZeroPoints(name, rows: rows, into: zeros)
+                }
+            }
             try scales.withUnsafeMutableBufferPointer { (scales) throws(MoEError) in
                 try readScales(name, rows: rows, into: scales)
             }
@@ -47,7 +58,9 @@ extension WeightSource {
                     let byte = raw[row * rowBytes + column * code.bitCount / 8]
                     let half = code.bitCount == 4 && column % 2 == 1 ? byte >> 4 : byte
                     let bits = code.bitCount == 4 ? half & 15 : half
-                    values[row * shape.columns + column] = code.value(bits) * scales[row * groups + column / group]
+                    let index = row * groups + column / group
+                    let zero = zeroPoints ? code.value(zeros[index]) : 0
+                    values[row * shape.columns + column] = (code.value(bits) - zero) * scales[index]
                 }
             }
         }

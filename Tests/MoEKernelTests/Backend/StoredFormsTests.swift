@@ -37,6 +37,14 @@ import Testing
             expert: .plain(.relu)),
         Case(format: .quantised(.int4, group: 128), hidden: 269, expertHidden: 260),
         Case(format: .quantised(.int4, group: 96), hidden: 290, expertHidden: 100),
+        Case(format: .quantised(.int8, group: 1 << 20), hidden: 331, expertHidden: 45),
+        Case(format: .quantised(.int8, group: 64), scales: .bfloat16, hidden: 517, expertHidden: 130),
+        Case(format: .quantised(.int8, group: 32), hidden: 96, expertHidden: 39, expert: .plain(.silu)),
+        Case(format: .quantised(.int8, group: 128, zeroPoints: true), hidden: 300, expertHidden: 50),
+        Case(format: .quantised(.int8, group: 32, zeroPoints: true), scales: .bfloat16, hidden: 65, expertHidden: 257),
+        Case(format: .quantised(.int4, group: 32, zeroPoints: true), scales: .bfloat16, hidden: 301, expertHidden: 33),
+        Case(format: .quantised(.int4, group: 128, zeroPoints: true), hidden: 269, expertHidden: 260),
+        Case(format: .quantised(.int4, group: 24, zeroPoints: true), hidden: 96, expertHidden: 48),
         // Groups that panels cannot keep: expanded on loading.
         Case(format: .quantised(.int4, group: 40), hidden: 90, expertHidden: 50),
         Case(format: .quantised(.float4E2M1, group: 8), hidden: 64, expertHidden: 31),
@@ -96,7 +104,10 @@ import Testing
         (WeightFormat.quantised(.float4E2M1, group: 32), StoredWeights.Scales.powersOfTwo, 4.6),
         (.quantised(.int4, group: 32), .bfloat16, 4.6), (.quantised(.int4, group: 128), .bfloat16, 4.3),
         (.quantised(.int4, group: 32), .float32, 5.2), (.quantised(.float8E4M3, group: 128), .float32, 8.4),
-        (.quantised(.float8E4M3, group: 4096), .bfloat16, 8.2),
+        (.quantised(.float8E4M3, group: 4096), .bfloat16, 8.2), (.quantised(.int8, group: 4096), .float32, 8.3),
+        (.quantised(.int8, group: 64), .bfloat16, 8.3),
+        (.quantised(.int4, group: 32, zeroPoints: true), .bfloat16, 5.1),
+        (.quantised(.int4, group: 128, zeroPoints: true), .bfloat16, 4.4),
     ]) func memory(_ format: WeightFormat, _ scales: StoredWeights.Scales, _ bits: Double) throws {
         let configuration = try MoEConfiguration(experts: 2, topK: 1, hidden: 1024, expertHidden: 256)
         let source = StoredWeights(configuration: configuration, stored: format, scales: scales)
@@ -170,6 +181,31 @@ import Testing
                     #expect(failure(source).contains("scale at [69, 1]"))
                 }
             }
+        }
+    }
+
+    /// No scale is negative, and none of whole numbers is zero; a zero point is a code.
+    @Test func impossibleScales() throws {
+        let configuration = try MoEConfiguration(experts: 3, topK: 2, hidden: 70, expertHidden: 40)
+        for code in WeightCode.allCases {
+            for group in [32, 24] {
+                for scale: Float in code.isInteger ? [-0.01, 0] : [-0.01] {
+                    var source = StoredWeights(configuration: configuration, stored: .quantised(code, group: group))
+                    source.oddScale = (.expert(2, .down), 69, 1, scale)
+                    #expect(failure(source).contains("scale at [69, 1] is \(scale)"))
+                }
+            }
+            if !code.isInteger {
+                let source = StoredWeights(
+                    configuration: configuration, stored: .quantised(code, group: 32, zeroPoints: true))
+                #expect(failure(source).contains("\(code.rawValue) codes have zero points"))
+            }
+        }
+        for group in [32, 24] {
+            var source = StoredWeights(
+                configuration: configuration, stored: .quantised(.int4, group: group, zeroPoints: true))
+            source.oddZero = (.expert(0, .up), 39, 2, 16)
+            #expect(failure(source).contains("zero point at [39, 2] is 16"))
         }
     }
 

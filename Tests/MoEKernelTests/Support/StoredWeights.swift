@@ -6,7 +6,7 @@ struct StoredWeights: WeightSource {
     enum Scales {
         /// Powers of two, as E8M0 stores them.
         case powersOfTwo
-        /// A bf16 number, of either sign and now and then zero.
+        /// A bf16 number, now and then zero where the codes may have that.
         case bfloat16
         /// Any fp32 number.
         case float32
@@ -16,9 +16,11 @@ struct StoredWeights: WeightSource {
     let stored: WeightFormat
     var scales = Scales.float32
     var seed: UInt64 = 1
+    private var isInteger: Bool { if case .quantised(let code, _, _) = stored { code.isInteger } else { false } }
     /// Replaces one code, or one scale, of an expert's matrix.
     var oddCode: (name: WeightName, row: Int, column: Int, code: UInt8)?
     var oddScale: (name: WeightName, row: Int, group: Int, scale: Float)?
+    var oddZero: (name: WeightName, row: Int, group: Int, code: UInt8)?
     /// Another form for the experts from this one on.
     var others: (first: Int, format: WeightFormat)?
 
@@ -67,10 +69,10 @@ struct StoredWeights: WeightSource {
         if let odd = tensor.scale, odd.row == row, odd.group == group { return odd.scale }
         let bits = Self.number(tensor, row, group, 2)
         let wide =
-            (1 + Float(bits >> 41) * 0x1p-23) / Float(tensor.inputs).squareRoot() * (bits & 1 == 0 ? 0.004 : -0.004)
+            (1 + Float(bits >> 41) * 0x1p-23) / Float(tensor.inputs).squareRoot() * 0.004
         switch scales {
         case .powersOfTwo: return Float(sign: .plus, exponent: -8 - Int(bits & 3), significand: 1)
-        case .bfloat16: return bits & 31 == 2 ? 0 : Float(BFloat16(wide))
+        case .bfloat16: return bits & 31 == 2 && !isInteger ? 0 : Float(BFloat16(wide))
         case .float32: return wide
         }
     }
@@ -91,7 +93,7 @@ struct StoredWeights: WeightSource {
             for column in rows {
                 for row in 0..<shape.rows { Self.store(Self.value(tensor, row, column), type, destination, &at) }
             }
-        case .quantised(let code, let group):
+        case .quantised(let code, let group, _):
             let rowBytes = WeightFormat.quantised(code, group: group).rowBytes(shape.columns)
             for (index, row) in rows.enumerated() {
                 for byte in 0..<rowBytes {
@@ -110,11 +112,28 @@ struct StoredWeights: WeightSource {
     func readScales(
         _ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<Float>
     ) throws(MoEError) {
-        guard case .quantised(_, let group) = format(of: name) else { return }
+        guard case .quantised(_, let group, _) = format(of: name) else { return }
         let tensor = tensor(name)
         let groups = (tensor.inputs + group - 1) / group
         for (index, row) in rows.enumerated() {
             for g in 0..<groups { destination[index * groups + g] = scale(tensor, row, g) }
+        }
+    }
+
+    func readZeroPoints(
+        _ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<UInt8>
+    ) throws(MoEError) {
+        guard case .quantised(let code, let group, _) = format(of: name) else { return }
+        let tensor = tensor(name)
+        let groups = (tensor.inputs + group - 1) / group
+        for (index, row) in rows.enumerated() {
+            for g in 0..<groups {
+                let bits = UInt8(truncatingIfNeeded: Self.number(tensor, row, g, 3) >> 32)
+                destination[index * groups + g] = code == .int4 ? bits & 15 : bits
+                if let odd = oddZero, odd.name == name, odd.row == row, odd.group == g {
+                    destination[index * groups + g] = odd.code
+                }
+            }
         }
     }
 

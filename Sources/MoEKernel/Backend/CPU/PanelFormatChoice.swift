@@ -13,13 +13,15 @@ extension PanelFormat {
         for name in names { formats.insert(try source.validFormat(of: name)) }
         let types = Set(formats.map(\.elementType))
         if types.count == 1, let type = types.first! { return PanelFormat(type) }
-        guard formats.count == 1, case .quantised(let code, let group) = formats.first!,
+        guard formats.count == 1, case .quantised(let code, let group, let zeroPoints) = formats.first!,
             let shift = PanelCoding.groupShift(group, depth: configuration.shape(of: names[0]).columns)
         else { return .float32 }
         let census = ScaleCensus(names: names, source: source, configuration: configuration, code: code, group: group)
         try census.run(on: pool)
         guard !census.tooLarge else { return .float32 }
-        return .coded(PanelCoding(code: PanelCode(code), groupShift: shift, wideScales: census.needsFloat32))
+        return .coded(
+            PanelCoding(
+                code: PanelCode(code), groupShift: shift, wideScales: census.needsFloat32, zeroPoints: zeroPoints))
     }
 }
 
@@ -50,6 +52,7 @@ extension PanelCode {
             case .float8E4M3: .float8E4M3
             case .float4E2M1: .float4E2M1
             case .int4: .int4
+            case .int8: .int8
             }
     }
 
@@ -58,7 +61,9 @@ extension PanelCode {
         switch self {
         case .float8E4M3: 448
         case .float4E2M1: 6
-        case .int4: 8
+        // With zero points, the largest difference.
+        case .int4: 15
+        case .int8: 255
         }
     }
 }

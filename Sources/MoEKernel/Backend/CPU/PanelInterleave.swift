@@ -172,17 +172,24 @@ enum PanelInterleave {
         _ source: UnsafeRawPointer, rowBytes: Int, start: Int, count: Int, _ code: PanelCode,
         _ target: UnsafeMutableRawPointer
     ) {
-        let bytesPerChunk = code == .float8E4M3 ? 8 : 4
+        let bytesPerChunk = code.isByte ? 8 : 4
         let chunkBytes: Int = bytesPerChunk &* 16
-        let first: Int = code == .float8E4M3 ? start : start / 2
-        let last: Int = code == .float8E4M3 ? start &+ count : (start &+ count &+ 1) / 2
+        let first: Int = code.isByte ? start : start / 2
+        let last: Int = code.isByte ? start &+ count : (start &+ count &+ 1) / 2
         var chunk = target
         var at = first
         while at < last {
             let whole = at &+ bytesPerChunk <= last
             for column in 0..<16 {
                 let row = source + (column &* rowBytes &+ at)
-                if code == .float8E4M3 {
+                if code == .int8 {
+                    let bytes = whole ? row.loadUnaligned(as: UInt64.self) : bytes(row, last &- at)
+                    for k in 0..<8 {
+                        chunk.storeBytes(
+                            of: UInt8(truncatingIfNeeded: bytes >> (8 &* UInt64(k))), toByteOffset: k &* 16 &+ column,
+                            as: UInt8.self)
+                    }
+                } else if code == .float8E4M3 {
                     let bytes = whole ? row.loadUnaligned(as: UInt64.self) : bytes(row, last &- at)
                     let place = chunk + ((column >> 3) &* 64 &+ (column & 7) &* 2)
                     for pair in 0..<4 {

@@ -8,7 +8,8 @@ struct PanelRowPacking: ParallelWork {
     private let source: any WeightSource
     private let configuration: MoEConfiguration
     private let scratch: MemoryRegion
-    /// Bytes of sixteen rows in their widest form. A worker has four of these: rows as stored, rows as wanted, codes, scales.
+    /// Bytes of sixteen rows in their widest form. A worker has five of these: rows as stored, rows as wanted, codes, scales,
+    /// zero points.
     private let stagingBytes: Int
     private let failure: FirstFailure
 
@@ -24,16 +25,17 @@ struct PanelRowPacking: ParallelWork {
         self.configuration = configuration
         self.failure = failure
         stagingBytes = 16 * job.matrices.depth * 4
-        scratch = try MemoryRegion(bytes: workers * 4 * stagingBytes, purpose: "staging memory for packing")
+        scratch = try MemoryRegion(bytes: workers * 5 * stagingBytes, purpose: "staging memory for packing")
     }
 
     func run(task: Int, worker: Int) {
         if failure.error != nil { return }
         let group = task / chunks
         let first = task % chunks * Self.panelsPerChunk
-        let base = scratch.base + worker * 4 * stagingBytes
+        let base = scratch.base + worker * 5 * stagingBytes
         let staging = Staging(
-            stored: base, wanted: base + stagingBytes, codes: base + 2 * stagingBytes, scales: base + 3 * stagingBytes)
+            stored: base, wanted: base + stagingBytes, codes: base + 2 * stagingBytes, scales: base + 3 * stagingBytes,
+            zeros: base + 4 * stagingBytes)
         do throws(MoEError) {
             for panel in first..<min(first + Self.panelsPerChunk, job.matrices.panels) {
                 try pack(group: group, panel: panel, staging)
@@ -48,6 +50,7 @@ struct PanelRowPacking: ParallelWork {
         var wanted: UnsafeMutableRawPointer
         var codes: UnsafeMutableRawPointer
         var scales: UnsafeMutableRawPointer
+        var zeros: UnsafeMutableRawPointer
     }
 
     /// Consecutive rows of one tensor that fill columns of a panel from `slot` on.
@@ -128,9 +131,9 @@ struct PanelRowPacking: ParallelWork {
             let values = try source.floats(part.name, rows: part.rows, configuration)
             values.withUnsafeBytes { staging.stored.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
             stored = .float32
-        case .quantised(let code, let group):
+        case .quantised(let code, let group, let zeroPoints):
             let decoded = wanted == .float32 ? place : staging.stored
-            try decode(part, code, group, staging, into: decoded.assumingMemoryBound(to: Float.self))
+            try decode(part, code, group, zeroPoints, staging, into: decoded.assumingMemoryBound(to: Float.self))
             if wanted == .float32 { return }
             stored = .float32
         }
@@ -164,13 +167,15 @@ struct PanelRowPacking: ParallelWork {
 
     /// Reads codes and scales of a part and leaves fp32 numbers.
     private func decode(
-        _ part: Part, _ code: WeightCode, _ group: Int, _ staging: Staging, into target: UnsafeMutablePointer<Float>
+        _ part: Part, _ code: WeightCode, _ group: Int, _ zeroPoints: Bool, _ staging: Staging,
+        into target: UnsafeMutablePointer<Float>
     ) throws(MoEError) {
         let depth = job.matrices.depth
         let rowBytes = WeightFormat.quantised(code, group: group).rowBytes(depth)
         let groups = (depth + group - 1) / group
         try readCodes(part, code, rowBytes, staging.codes, slot: 0)
-        let scales = try readScales(part, groups, staging.scales, slot: 0)
+        let scales = try readScales(part, code, groups, staging.scales, slot: 0)
+        let zeros = zeroPoints ? try readZeroPoints(part, groups, staging.zeros, slot: 0) : nil
         code.numbers.withUnsafeBufferPointer { numbers in
             let numbers = numbers.baseAddress!
             for row in 0..<part.rows.count {
@@ -178,12 +183,13 @@ struct PanelRowPacking: ParallelWork {
                 let out = target + row * depth
                 for index in 0..<groups {
                     let scale = scales[row * groups + index]
+                    let zero = zeros.map { numbers[Int($0[row * groups + index])] } ?? 0
                     let (first, end) = (index * group, min((index + 1) * group, depth))
                     if code.bitCount == 8 {
-                        for k in first..<end { out[k] = numbers[Int(codes[k])] * scale }
+                        for k in first..<end { out[k] = (numbers[Int(codes[k])] - zero) * scale }
                     } else {
                         for k in first..<end {
-                            out[k] = numbers[Int(codes[k >> 1] >> (UInt8(k & 1) << 2) & 15)] * scale
+                            out[k] = (numbers[Int(codes[k >> 1] >> (UInt8(k & 1) << 2) & 15)] - zero) * scale
                         }
                     }
                 }
@@ -208,10 +214,31 @@ struct PanelRowPacking: ParallelWork {
         }
     }
 
-    /// Reads a part's scales to their slots, `groups` a slot, and rejects those that are not finite.
+    /// Reads a part's zero points to their slots, `groups` a slot.
+    @discardableResult
+    private func readZeroPoints(
+        _ part: Part, _ groups: Int, _ target: UnsafeMutableRawPointer, slot: Int
+    ) throws(MoEError) -> UnsafeMutablePointer<UInt8> {
+        let place = target.assumingMemoryBound(to: UInt8.self) + slot * groups
+        let count = part.rows.count * groups
+        try source.readZeroPoints(part.name, rows: part.rows, into: .init(start: place, count: count))
+        if case .quantised(.int4, _, _) = source.format(of: part.name),
+            let odd = (0..<count).first(where: { place[$0] > 15 })
+        {
+            throw .weights(
+                tensor: source.describe(part.name),
+                problem:
+                    "the zero point at [\(part.rows.lowerBound + odd / groups), \(odd % groups)] is \(place[odd]); "
+                    + "expected 0 to 15")
+        }
+        return place
+    }
+
+    /// Reads a part's scales to their slots, `groups` a slot, and rejects those that no scale can be: not finite, negative, and for
+    /// integer codes 0. (Published NVFP4 models scale blocks of zeros by 0.)
     @discardableResult
     private func readScales(
-        _ part: Part, _ groups: Int, _ target: UnsafeMutableRawPointer, slot: Int
+        _ part: Part, _ code: WeightCode, _ groups: Int, _ target: UnsafeMutableRawPointer, slot: Int
     ) throws(MoEError) -> UnsafeMutablePointer<Float> {
         let place = target.assumingMemoryBound(to: Float.self) + slot * groups
         let count = part.rows.count * groups
@@ -222,6 +249,12 @@ struct PanelRowPacking: ParallelWork {
                 problem: "the scale at [\(part.rows.lowerBound + odd / groups), \(odd % groups)] is not finite; "
                     + "expected finite scales")
         }
+        if let odd = (0..<count).first(where: { place[$0] < 0 || code.isInteger && place[$0] == 0 }) {
+            throw .weights(
+                tensor: source.describe(part.name),
+                problem: "the scale at [\(part.rows.lowerBound + odd / groups), \(odd % groups)] is \(place[odd]); "
+                    + "expected a positive number")
+        }
         return place
     }
 
@@ -230,7 +263,7 @@ struct PanelRowPacking: ParallelWork {
         _ parts: [Part], _ coding: PanelCoding, _ staging: Staging, _ target: UnsafeMutableRawPointer
     ) throws(MoEError) {
         let depth = job.matrices.depth
-        guard let first = parts.first, case .quantised(let code, let group) = source.format(of: first.name) else {
+        guard let first = parts.first, case .quantised(let code, let group, _) = source.format(of: first.name) else {
             return
         }
         let rowBytes = WeightFormat.quantised(code, group: group).rowBytes(depth)
@@ -239,10 +272,12 @@ struct PanelRowPacking: ParallelWork {
         if parts.reduce(0, { $0 + $1.rows.count }) < PanelLayout.width {
             memset(staging.codes, 0, PanelLayout.width * rowBytes)
             memset(staging.scales, 0, PanelLayout.width * groups * 4)
+            memset(staging.zeros, 0, PanelLayout.width * groups)
         }
         for part in parts {
             try readCodes(part, code, rowBytes, staging.codes, slot: part.slot)
-            try readScales(part, groups, staging.scales, slot: part.slot)
+            try readScales(part, code, groups, staging.scales, slot: part.slot)
+            if coding.zeroPoints { try readZeroPoints(part, groups, staging.zeros, slot: part.slot) }
         }
         let scales = staging.scales.assumingMemoryBound(to: Float.self)
         var block = target
@@ -252,12 +287,20 @@ struct PanelRowPacking: ParallelWork {
                 let row = block + index * coding.scaleRowBytes
                 for column in 0..<PanelLayout.width {
                     let scale = scales[column * groups + k / group] * coding.code.factor
+                    let half = column % PanelLayout.half * 2 + column / PanelLayout.half
                     if coding.wideScales {
                         row.storeBytes(of: scale, toByteOffset: column * 4, as: Float.self)
                     } else {
-                        let half = column % PanelLayout.half * 2 + column / PanelLayout.half
                         row.storeBytes(
                             of: UInt16(scale.bitPattern >> 16), toByteOffset: half * 2, as: UInt16.self)
+                    }
+                    if coding.zeroPoints {
+                        // Whole numbers up to 256 are exact in bf16.
+                        let zero = code.value(
+                            staging.zeros.load(fromByteOffset: column * groups + k / group, as: UInt8.self))
+                        row.storeBytes(
+                            of: UInt16(zero.bitPattern >> 16), toByteOffset: coding.zeroOffset + half * 2,
+                            as: UInt16.self)
                     }
                 }
             }

@@ -151,7 +151,7 @@ extension CheckpointModel {
         // FP8 and NVFP4 repositories convert shared experts too, the others do not.
         let isShared =
             switch format {
-            case .quantised(.float8E4M3, _), .quantised(.float4E2M1, group: 16): true
+            case .quantised(.float8E4M3, _, _), .quantised(.float4E2M1, group: 16, _): true
             default: false
             }
         return LayerStorage(

@@ -32,20 +32,20 @@ extension LayerStorage {
     ) {
         /// A scale cannot be for more inputs than there are.
         func fitted(_ format: WeightFormat, _ name: WeightName) -> WeightFormat {
-            guard case .quantised(let code, let group) = format, block == nil else { return format }
+            guard case .quantised(let code, let group, _) = format, block == nil else { return format }
             return .quantised(code, group: min(group, c.shape(of: name).columns))
         }
         func bytes(_ name: WeightName, _ format: WeightFormat) -> Int {
             let (rows, columns) = c.shape(of: name)
             var bytes = rows * format.rowBytes(columns)
-            if case .quantised(let code, let group) = format {
+            if case .quantised(let code, let group, _) = format {
                 let groups = (columns + group - 1) / group
                 switch code {
                 case .float8E4M3:
                     let scaleRows = block.map { (rows + $0.rows - 1) / $0.rows } ?? rows
                     bytes += scaleRows * groups * 4
                 case .float4E2M1: bytes += rows * groups
-                case .int4: bytes += rows * groups * 2
+                case .int4, .int8: bytes += rows * groups * 2
                 }
             }
             return bytes
@@ -101,7 +101,7 @@ extension LayerStorage {
     private static func kept(_ formats: Set<WeightFormat>, inputs: Int) -> PanelFormat {
         let types = Set(formats.map(\.elementType))
         if types.count == 1, let type = types.first! { return PanelFormat(type) }
-        guard formats.count == 1, case .quantised(let code, let group) = formats.first!,
+        guard formats.count == 1, case .quantised(let code, let group, _) = formats.first!,
             let shift = PanelCoding.groupShift(group, depth: inputs)
         else { return .float32 }
         return .coded(PanelCoding(code: PanelCode(code), groupShift: shift, wideScales: code == .float8E4M3))

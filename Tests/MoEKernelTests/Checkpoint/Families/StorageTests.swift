@@ -446,7 +446,7 @@ struct StorageTests {
         let c = try checkpoint.configuration(layer: 0)
         let source = try checkpoint.weightSource(layer: 0)
         for (name, matrix) in matrices {
-            guard case .quantised(_, let group) = source.format(of: name) else {
+            guard case .quantised(_, let group, _) = source.format(of: name) else {
                 Issue.record("\(name) is \(source.format(of: name))")
                 continue
             }
