@@ -116,7 +116,7 @@ enum AVX2: InstructionSet {
     @inline(__always) static func settled(_ sum: Vector) -> Vector { cp_settle8(sum) }
 
     @inline(__always) static func codedPanels(_ coding: PanelCoding, rows: Int) -> Int {
-        rows == 1 ? 2 : rows <= (coding.zeroPoints ? 3 : 4) ? 1 : 0
+        rows == 1 ? 2 : rows <= (coding.zeroPoints ? 2 : 4) ? 1 : 0
     }
 
     @inline(__always)

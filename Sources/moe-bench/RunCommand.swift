@@ -20,6 +20,8 @@ enum RunCommand: Command {
         ),
         ("moe-bench run --tokens 64 --threads 1 --json one-thread.json", "one thread, samples kept"),
     ]
+    private static let dtypes = ElementType.allCases.map(\.rawValue) + WeightQuantisation.named.map(\.name)
+
     static let options = [
         Option("tokens", "T", aliases: ["num-tokens"], help: "tokens of a call [512]"),
         Option("hidden", "H", aliases: ["hidden-dim", "hidden-size"], help: "the model's width [512]"),
@@ -27,7 +29,7 @@ enum RunCommand: Command {
             "expert-hidden", "F", aliases: ["expert-dim", "expert-hidden-dim"], help: "inner width of an expert [2048]"),
         Option("experts", "E", aliases: ["num-experts"], help: "experts to choose from [8]"),
         Option("top-k", "K", aliases: ["topk"], help: "experts for each token [2]"),
-        Option("dtype", "TYPE", help: "how weights are stored: fp32, bf16 or fp16 [fp32]"),
+        Option("dtype", "TYPE", help: "how weights are stored: \(dtypes.joined(separator: ", ")) [fp32]"),
         Option("expert", "KIND", help: "gated (gate, up, down) or plain (up, down) [gated]"),
         Option("activation", "NAME", help: "silu, gelu, gelu_tanh, quick_gelu, relu or relu2 [silu]"),
         Option(
@@ -51,7 +53,8 @@ enum RunCommand: Command {
             expertHidden: try arguments.number("expert-hidden", in: size) ?? 2048,
             experts: try arguments.number("experts", in: size) ?? 8,
             topK: try arguments.number("top-k", in: size) ?? 2)
-        workload.weightType = try arguments.choice("dtype", ElementType.self) ?? .float32
+        let dtype = try arguments.choice("dtype", among: dtypes) ?? ElementType.float32.rawValue
+        if let type = ElementType(rawValue: dtype) { workload.weightType = type } else { workload.quantisation = dtype }
         workload.expert = try arguments.choice("expert", Workload.Expert.self) ?? .gated
         workload.activation = try arguments.choice("activation", Activation.self) ?? .silu
         workload.router = try arguments.choice("router", Workload.Router.self) ?? .softmax

@@ -69,12 +69,19 @@ package struct Arguments: Sendable, Hashable {
         _ name: String, _ type: Choice.Type
     ) throws(UsageError) -> Choice? {
         guard let value = values[name] else { return nil }
-        guard let choice = Choice(rawValue: value) ?? Choice(rawValue: value.replacing("-", with: "_")) else {
-            let names = Choice.allCases.map(\.rawValue)
-            let nearest = Suggestion.nearest(to: value, in: names).map { " Did you mean \($0)?" } ?? ""
-            throw UsageError(
-                "--\(name) is \"\(value)\"; expected one of \(names.joined(separator: ", ")).\(nearest)")
-        }
-        return choice
+        if let choice = Choice(rawValue: value) ?? Choice(rawValue: value.replacing("-", with: "_")) { return choice }
+        throw Self.unknown(name, value, Choice.allCases.map(\.rawValue))
+    }
+
+    /// One of some names.
+    package func choice(_ name: String, among names: [String]) throws(UsageError) -> String? {
+        guard let value = values[name] else { return nil }
+        if names.contains(value) { return value }
+        throw Self.unknown(name, value, names)
+    }
+
+    private static func unknown(_ name: String, _ value: String, _ names: [String]) -> UsageError {
+        let nearest = Suggestion.nearest(to: value, in: names).map { " Did you mean \($0)?" } ?? ""
+        return UsageError("--\(name) is \"\(value)\"; expected one of \(names.joined(separator: ", ")).\(nearest)")
     }
 }

@@ -46,6 +46,7 @@ extension Workload {
         var problem = self
         problem.name = ""
         problem.weightType = .float32
+        problem.quantisation = nil
         return problem
     }
 

@@ -33,10 +33,18 @@ extension Work {
 
     /// The experts, from where tokens were really sent. With several batches, which calls rotate over, it is the mean of a
     /// call, and the working set is all that the batches touch together.
-    package static func experts(_ configuration: MoEConfiguration, tokensPerExpert batches: [[Int]]) -> Work {
+    ///
+    /// - Parameter form: What their weights are quantised to; nil for numbers.
+    package static func experts(
+        _ configuration: MoEConfiguration, form: WeightQuantisation? = nil, tokensPerExpert batches: [[Int]]
+    ) -> Work {
         let matrices = configuration.expert.projections.count
         let weights = matrices * configuration.hidden * configuration.expertHidden
-        let bytes = weights * (configuration.weightType ?? .float32).byteCount
+        let bytes = configuration.expert.projections.reduce(0) { sum, projection in
+            let (rows, columns) = configuration.shape(of: .expert(0, projection))
+            let bits = form?.bits(inputs: columns) ?? Double((configuration.weightType ?? .float32).byteCount * 8)
+            return sum + Int(Double(rows * columns) * bits / 8)
+        }
         let assignments = batches.reduce(0) { $0 + $1.reduce(0, +) }
         let touched = batches.reduce(0) { $0 + $1.count { $0 > 0 } }
         let together = (0..<configuration.experts).count { expert in batches.contains { $0[expert] > 0 } }

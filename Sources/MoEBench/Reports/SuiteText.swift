@@ -22,7 +22,7 @@ package struct SuiteText: Sendable {
         let ceilings = report.comparison.ceilings
         var lines = [
             terminal.styled(workload.name, .bold)
-                + "  \(workload.sizes)  \(workload.weightType.rawValue)  \(workload.expert.rawValue) "
+                + "  \(workload.sizes)  \(workload.dtype)  \(workload.expert.rawValue) "
                 + "\(workload.activation.rawValue)",
             "  " + facts(report),
         ]

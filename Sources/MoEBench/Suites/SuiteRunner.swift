@@ -75,7 +75,8 @@ package struct SuiteRunner {
         let matrix = Double(configuration.hidden) * Double(configuration.expertHidden)
         let weights =
             Double(configuration.experts + configuration.topK) * matrix
-            * Double(configuration.expert.projections.count * workload.weightType.byteCount)
+            * Double(configuration.expert.projections.count)
+            * (workload.form?.bits(inputs: configuration.hidden) ?? Double(8 * workload.weightType.byteCount)) / 8
         let perToken =
             Double(4 * configuration.hidden * (configuration.topK + 4))
             + Double(4 * configuration.expertHidden * configuration.topK)
@@ -84,7 +85,7 @@ package struct SuiteRunner {
         guard needed > 0.9 * Double(available) else { return }
         throw .outOfMemory(
             bytes: needed < 0x1p62 ? Int(needed) : .max,
-            purpose: "\(workload.sizes) in \(workload.weightType.rawValue); this machine has "
+            purpose: "\(workload.sizes) in \(workload.dtype); this machine has "
                 + Format.bytes(machine.memoryBytes))
     }
 }

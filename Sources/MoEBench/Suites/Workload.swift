@@ -32,6 +32,8 @@ package struct Workload: Sendable, Hashable, Codable {
     /// Groups of a router that has some.
     package var groups = 8
     package var weightType = ElementType.float32
+    /// What expert weights are quantised to, by its name in ``WeightQuantisation/named``; nil for numbers of `weightType`.
+    package var quantisation: String?
     package var seed: UInt64 = 1
 
     package init(
@@ -67,8 +69,21 @@ package struct Workload: Sendable, Hashable, Codable {
         }
         return try MoEConfiguration(
             experts: experts, topK: topK, hidden: hidden, expertHidden: expertHidden, router: routerConfiguration,
-            expert: kind, weightType: weightType)
+            expert: kind, weightType: askedType)
     }
+
+    /// How expert weights are stored.
+    package var dtype: String { quantisation ?? weightType.rawValue }
+
+    package var form: WeightQuantisation? { WeightQuantisation.named.first { $0.name == quantisation }?.form }
+
+    package var weights: MoEWeights {
+        let random = MoEWeights.random(seed: seed)
+        return form.map { random.quantised(to: $0) } ?? random
+    }
+
+    /// What the layer is told of its weights: codes it keeps as they are.
+    private var askedType: ElementType? { quantisation == nil ? weightType : nil }
 
     private var routerConfiguration: RouterConfiguration {
         switch router {
@@ -87,6 +102,6 @@ package struct Workload: Sendable, Hashable, Codable {
     package func isoActiveConfiguration() throws(MoEError) -> MoEConfiguration {
         try MoEConfiguration(
             experts: 1, topK: 1, hidden: hidden, expertHidden: topK * expertHidden, expert: kind,
-            weightType: weightType)
+            weightType: askedType)
     }
 }

@@ -73,7 +73,7 @@ package struct WorkloadRunner: Sendable {
         let clock = ContinuousClock()
         let start = clock.now
         let configuration = try workload.configuration()  // names a bad size before anything is made
-        let weights = MoEWeights.random(seed: workload.seed)
+        let weights = workload.weights
         let source = try weights.source(configuration)
 
         progress.show("\(workload.name): making weights")
@@ -88,10 +88,10 @@ package struct WorkloadRunner: Sendable {
         let check = LayerCheck(oracle)
 
         let gating = Work.gating(configuration, tokens: workload.tokens)
-        let experts = Work.experts(configuration, tokensPerExpert: tokensPerExpert)
+        let experts = Work.experts(configuration, form: workload.form, tokensPerExpert: tokensPerExpert)
         func subject(_ name: String, threads: Int? = nil, instructionSet name2: String? = nil) -> Subject {
             Subject(
-                name: name, workload: workload, dtype: workload.weightType.rawValue, threads: threads ?? pool.threads,
+                name: name, workload: workload, dtype: workload.dtype, threads: threads ?? pool.threads,
                 instructionSet: name2 ?? instructionSet.rawValue)
         }
         var contenders: [Contender] = []
@@ -109,7 +109,7 @@ package struct WorkloadRunner: Sendable {
         var notRun: [WorkloadReport.NotRun] = []
         let everyone = Array(
             repeating: Array(repeating: workload.tokens, count: workload.experts), count: workload.inputBatches)
-        let denseWork = gating + Work.experts(configuration, tokensPerExpert: everyone)
+        let denseWork = gating + Work.experts(configuration, form: workload.form, tokensPerExpert: everyone)
         if denseWork.flops <= limits.denseFLOPs {
             let dense = DenseAllExperts(
                 layer, subject: subject(DenseAllExperts.name), work: denseWork, inputs: inputs)
@@ -162,8 +162,9 @@ package struct WorkloadRunner: Sendable {
         _ workload: Workload, subject: Subject, inputs: Inputs, workingSet: Int
     ) throws(MoEError) -> Contender {
         let configuration = try workload.isoActiveConfiguration()
-        let weights = MoEWeights.random(seed: workload.seed)
-        let work = Work.experts(configuration, tokensPerExpert: inputs.batches.map { _ in [workload.tokens] })
+        let weights = workload.weights
+        let work = Work.experts(
+            configuration, form: workload.form, tokensPerExpert: inputs.batches.map { _ in [workload.tokens] })
         var copies: [MoELayer] = []
         for _ in 0..<DenseIsoActive.copies(of: work.bytes, toCover: workingSet, batches: inputs.batches.count) {
             copies.append(try MoELayer(configuration, weights: weights, pool: pool, instructionSet: instructionSet))
