@@ -133,6 +133,19 @@ enum AVX2: InstructionSet {
         }
     }
 
+    // Zero points take two registers more, and rows what is left.
+    @inline(__always)
+    private static func fromZeroPoint<Code: CodedColumns>(
+        _: Code.Type, _ coding: PanelCoding, _ rows: Int, _ panels: Int, _ operands: TileOperands,
+        _ scratch: UnsafeMutablePointer<Float>
+    ) {
+        switch (rows, panels) {
+        case (1, 2): CodedTile<AVX2, FromZeroPoint<Code>, 1, 4>.run(coding, operands, scratch)
+        case (1, _): CodedTile<AVX2, FromZeroPoint<Code>, 1, 2>.run(coding, operands, scratch)
+        default: CodedTile<AVX2, FromZeroPoint<Code>, 2, 2>.run(coding, operands, scratch)
+        }
+    }
+
     @inline(never) static func codedTile(
         _ coding: PanelCoding, rows count: Int, panels: Int, _ operands: TileOperands,
         scratch: UnsafeMutablePointer<Float>
@@ -141,10 +154,10 @@ enum AVX2: InstructionSet {
         case .float8E4M3: coded(Float8Columns.self, coding, count, panels, operands, scratch)
         case .float4E2M1: coded(Float4Columns.self, coding, count, panels, operands, scratch)
         case .int4 where coding.zeroPoints:
-            coded(FromZeroPoint<Int4Columns>.self, coding, count, panels, operands, scratch)
+            fromZeroPoint(Int4Columns.self, coding, count, panels, operands, scratch)
         case .int4: coded(Int4Columns.self, coding, count, panels, operands, scratch)
         case .int8 where coding.zeroPoints:
-            coded(FromZeroPoint<Int8Columns>.self, coding, count, panels, operands, scratch)
+            fromZeroPoint(Int8Columns.self, coding, count, panels, operands, scratch)
         case .int8: coded(Int8Columns.self, coding, count, panels, operands, scratch)
         }
     }
