@@ -30,25 +30,28 @@ import Testing
     /// weight by at most a step on the side that ends at 7. Float codes are off by half the distance of neighbouring codes: a
     /// sixteenth of the number for E4M3, a quarter for E2M1, or half the smallest step.
     @Test(arguments: forms) func errorsAreBounded(_ form: WeightQuantisation) {
+        var beyond: [String] = []
         for seed in 1...5 {
             for shift: Float in [0, 0.4, -3] {
                 let weights = weights(UInt64(seed), shift: shift)
                 let (codes, parameters) = quantise(form, weights)
                 let scale = parameters.scale
                 for (weight, decoded) in zip(weights, decode(form, codes, parameters)) {
-                    let slack = 0x1p-20 * abs(weight)
                     let bound: Float =
                         switch form.code {
-                        case .int8, .int4:
-                            form.zeroPoints || form.code == .int4 ? scale : scale / 2
+                        case .int8, .int4: form.zeroPoints || form.code == .int4 ? scale : scale / 2
                         case .float8E4M3: max(abs(weight) / 16, scale * 0x1p-10)
                         // A power-of-two scale lets the largest weight reach almost 8 where codes end at 6.
                         case .float4E2M1: max(abs(weight) / 4, scale / 4)
                         }
-                    #expect(abs(weight - decoded) <= bound + slack, "\(form) \(weight) \(decoded) \(scale)")
+                    // The scaled weight and the decoded one are rounded.
+                    if abs(weight - decoded) > bound + 0x1p-20 * abs(weight) {
+                        beyond.append("\(weight) became \(decoded) with scale \(scale)")
+                    }
                 }
             }
         }
+        #expect(beyond.isEmpty)
     }
 
     /// What a code says exactly comes back exactly.
