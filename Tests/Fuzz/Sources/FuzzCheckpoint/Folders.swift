@@ -118,7 +118,7 @@ private func readRows(_ source: any WeightSource, _ name: WeightName, _ shape: (
     guard columns > 0, columns <= maximumRead else { return }
     var buffer = [UInt8](repeating: 0, count: format.rowBytes(columns))
     var scales: [Float]?
-    if case .quantised(_, let group) = format {
+    if case .quantised(_, let group, _) = format {
         scales = Array(repeating: 0, count: (columns + group - 1) / group)
     }
     for row in [0, rows - 1, rows] where row >= 0 {
