@@ -6,10 +6,7 @@ enum Baseline: InstructionSet {
     typealias Vector = SIMD4<Float>
 
     #if arch(x86_64)
-        @inline(__always)
-        static func multiplyAdd(_ sum: Vector, _ a: Vector, _ b: Vector) -> Vector {
-            sum + a * b
-        }
+        @inline(__always) static func multiplyAdd(_ sum: Vector, _ a: Vector, _ b: Vector) -> Vector { sum + a * b }
         @inline(__always)
         static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
             sum + a * b
@@ -21,9 +18,7 @@ enum Baseline: InstructionSet {
         @inline(__always) static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum + a * b }
     #else
         @inline(__always)
-        static func multiplyAdd(_ sum: Vector, _ a: Vector, _ b: Vector) -> Vector {
-            sum.addingProduct(a, b)
-        }
+        static func multiplyAdd(_ sum: Vector, _ a: Vector, _ b: Vector) -> Vector { sum.addingProduct(a, b) }
         @inline(__always)
         static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
             sum.addingProduct(a, b)
@@ -68,15 +63,9 @@ enum Baseline: InstructionSet {
         return result
     }
 
-    @inline(__always)
-    static func int8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
-        var result = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
-        for k in 0..<4 {
-            for lane in 0..<4 {
-                let offset: Int = (last ? 64 : 0) &+ k &* 16 &+ index &* 4 &+ lane
-                result[k][lane] = Float((chunk + offset).load(as: Int8.self))
-            }
-        }
+    @inline(__always) static func widenedBytes(_ place: UnsafeRawPointer) -> Vector {
+        var result = Vector(repeating: 0)
+        for lane in 0..<4 { result[lane] = Float((place + lane).load(as: Int8.self)) }
         return result
     }
 
@@ -149,7 +138,6 @@ enum Baseline: InstructionSet {
 /// The kernels of ``Baseline``.
 public struct BaselineKernels: KernelSet {
     public init() {}
-    public var largestTileRows: Int { 3 }
     public var panelsTogether: Int { 2 }
     public var lanes: Int { 4 }
     public func sweep(_ sweep: PanelSweep) { sweepPanels(Baseline.self, sweep) }

@@ -19,7 +19,7 @@ public func multiplyAddChains<ISA: InstructionSet>(_: ISA.Type, steps: Int, seed
 }
 
 /// Reads `bytes` (a multiple of 512) once, sequentially, eight vectors at a time, and returns a value that depends on all of
-/// them. Asks for what comes 2 KiB later, as the kernels do: the processor's own prefetching alone leaves a tenth of the bandwidth.
+/// them. Asks for what comes 2 KiB later: the kernels ask ahead, and a ceiling must not lie below what they reach.
 @_alwaysEmitIntoClient @inline(__always)
 public func readThrough<ISA: InstructionSet>(_: ISA.Type, _ memory: UnsafeRawPointer, bytes: Int) -> UInt32 {
     typealias V = SIMD8<UInt32>

@@ -56,7 +56,10 @@ public enum Int8Columns: CodedColumns {
     public static func columns<ISA: InstructionSet>(
         _: ISA.Type, _ chunk: UnsafeRawPointer, _ index: Int, last: Bool
     ) -> InlineArray<4, ISA.Vector> {
-        ISA.int8Columns(chunk, index, last: last)
+        var result = InlineArray<4, ISA.Vector>(repeating: ISA.Vector(repeating: 0))
+        let first: UnsafeRawPointer = chunk + ((last ? 64 : 0) &+ index &* ISA.Vector.scalarCount)
+        for k in 0..<4 { result[k] = ISA.widenedBytes(first + k &* 16) }
+        return result
     }
 }
 

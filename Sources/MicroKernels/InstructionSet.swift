@@ -19,12 +19,14 @@ public protocol InstructionSet {
     static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
 
     /// Vector number `index` of the 16 columns at four of a chunk's eight k, the first four or the last (see ``PanelCode``):
-    /// four-bit codes by the table, int8 codes, E4M3 numbers divided by 256.
+    /// four-bit codes by the table, E4M3 numbers divided by 256.
     static func nibbleColumns(
         _ chunk: UnsafeRawPointer, _ index: Int, last: Bool, _ table: NibbleTable
     ) -> InlineArray<4, Vector>
-    static func int8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector>
     static func float8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector>
+
+    /// As many bytes with signs as there are lanes, as fp32.
+    static func widenedBytes(_ place: UnsafeRawPointer) -> Vector
 
     /// The same vector, after which the compiler starts on what follows, and not before.
     static func settled(_ sum: Vector) -> Vector

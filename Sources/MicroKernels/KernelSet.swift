@@ -1,7 +1,5 @@
 /// The kernels of one instruction set, as the library calls them: once a task, never in an inner loop.
 public protocol KernelSet: Sendable {
-    /// The most rows a register tile can have.
-    var largestTileRows: Int { get }
     /// The most panels a sweep of a single tile takes together; accumulators must hold rows × 16 × this many floats.
     var panelsTogether: Int { get }
     /// Lanes of its vectors.

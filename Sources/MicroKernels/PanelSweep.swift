@@ -268,7 +268,9 @@ func finishPanel<ISA: InstructionSet>(
             activatePanel(ISA.self, ReluSquared.self, sweep, panel, sums, gated, tiles, tileStride)
         }
     case .activateClamped(let clamp, let tiles, let tileStride):
-        clampPanel(ISA.self, clamp, sweep, panel, sums, tiles, tileStride)
+        gatePanel(ISA.self, sweep, panel, sums, tiles, tileStride) { gate, up in
+            clampedGate(ISA.self, clamp, gate, up)
+        }
     case .store(let output, let columns):
         let column: Int = panel &* 16
         let width = min(16, columns &- column)
@@ -297,39 +299,35 @@ func activatePanel<ISA: InstructionSet, Function: ElementwiseFunction>(
     _: ISA.Type, _: Function.Type, _ sweep: PanelSweep, _ panel: Int, _ sums: UnsafeMutablePointer<Float>,
     _ gated: Bool, _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
 ) {
-    var row = 0
-    while row < sweep.tiles.rows {
-        let place = UnsafeMutableRawPointer(sums + row &* 16)
-        let low = Function.apply(ISA.self, place.loadUnaligned(as: SIMD8<Float>.self))
-        let high = (place + 32).loadUnaligned(as: SIMD8<Float>.self)
-        if gated {
-            place.storeBytes(of: low * high, as: SIMD8<Float>.self)
-        } else {
-            place.storeBytes(of: low, as: SIMD8<Float>.self)
-            (place + 32).storeBytes(of: Function.apply(ISA.self, high), as: SIMD8<Float>.self)
-        }
-        row &+= 1
-    }
     if gated {
-        turnColumns(ISA.self, sweep, column: panel &* 8, sums, tiles, tileStride)
-    } else {
-        turnColumns(ISA.self, sweep, column: panel &* 16, sums, tiles, tileStride)
-        turnColumns(ISA.self, sweep, column: panel &* 16 &+ 8, sums + 8, tiles, tileStride)
+        return gatePanel(ISA.self, sweep, panel, sums, tiles, tileStride) { gate, up in
+            Function.apply(ISA.self, gate) * up
+        }
     }
+    var half = 0
+    while half < 2 &* sweep.tiles.rows {
+        let place = UnsafeMutableRawPointer(sums + half &* 8)
+        let values = place.loadUnaligned(as: SIMD8<Float>.self)
+        place.storeBytes(of: Function.apply(ISA.self, values), as: SIMD8<Float>.self)
+        half &+= 1
+    }
+    turnColumns(ISA.self, sweep, column: panel &* 16, sums, tiles, tileStride)
+    turnColumns(ISA.self, sweep, column: panel &* 16 &+ 8, sums + 8, tiles, tileStride)
 }
 
-/// As ``activatePanel``, for a clamped gate: 8 columns.
+/// As ``activatePanel``, for a function of gate and up: 8 columns.
 @_alwaysEmitIntoClient @inline(__always)
-func clampPanel<ISA: InstructionSet>(
-    _: ISA.Type, _ clamp: GateClamp, _ sweep: PanelSweep, _ panel: Int, _ sums: UnsafeMutablePointer<Float>,
-    _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
+func gatePanel<ISA: InstructionSet>(
+    _: ISA.Type, _ sweep: PanelSweep, _ panel: Int, _ sums: UnsafeMutablePointer<Float>,
+    _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int,
+    _ function: (_ gate: SIMD8<Float>, _ up: SIMD8<Float>) -> SIMD8<Float>
 ) {
     var row = 0
     while row < sweep.tiles.rows {
         let place = UnsafeMutableRawPointer(sums + row &* 16)
         let gate = place.loadUnaligned(as: SIMD8<Float>.self)
         let up = (place + 32).loadUnaligned(as: SIMD8<Float>.self)
-        place.storeBytes(of: clampedGate(ISA.self, clamp, gate, up), as: SIMD8<Float>.self)
+        place.storeBytes(of: function(gate, up), as: SIMD8<Float>.self)
         row &+= 1
     }
     turnColumns(ISA.self, sweep, column: panel &* 8, sums, tiles, tileStride)

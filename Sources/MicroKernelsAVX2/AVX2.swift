@@ -48,15 +48,7 @@ enum AVX2: InstructionSet {
         ]
     }
 
-    @inline(__always)
-    static func int8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
-        var result = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
-        for k in 0..<4 {
-            let place: UnsafeRawPointer = chunk + ((last ? 64 : 0) &+ k &* 16 &+ index &* 8)
-            result[k] = cp_widen_int8x8(place)
-        }
-        return result
-    }
+    @inline(__always) static func widenedBytes(_ place: UnsafeRawPointer) -> Vector { cp_widen_int8x8(place) }
 
     @inline(__always)
     static func float8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
@@ -177,7 +169,6 @@ enum AVX2: InstructionSet {
 /// The kernels of x86-64-v3 processors.
 public struct AVX2Kernels: KernelSet {
     public init() {}
-    public var largestTileRows: Int { 6 }
     public var panelsTogether: Int { 2 }
     public var lanes: Int { 8 }
     public func sweep(_ sweep: PanelSweep) { sweepPanels(AVX2.self, sweep) }

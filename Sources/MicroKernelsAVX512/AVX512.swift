@@ -46,15 +46,7 @@ enum AVX512: InstructionSet {
         ]
     }
 
-    @inline(__always)
-    static func int8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
-        var result = InlineArray<4, Vector>(repeating: Vector(repeating: 0))
-        for k in 0..<4 {
-            let place: UnsafeRawPointer = chunk + ((last ? 64 : 0) &+ k &* 16 &+ index &* 8)
-            result[k] = cp_widen_int8x16(place)
-        }
-        return result
-    }
+    @inline(__always) static func widenedBytes(_ place: UnsafeRawPointer) -> Vector { cp_widen_int8x16(place) }
 
     @inline(__always)
     static func float8Columns(_ chunk: UnsafeRawPointer, _ index: Int, last: Bool) -> InlineArray<4, Vector> {
@@ -88,13 +80,30 @@ enum AVX512: InstructionSet {
         case (4, 4): Tile<AVX512, Row, Traffic, 4, 4>.run(operands)
         case (5, 4): Tile<AVX512, Row, Traffic, 5, 4>.run(operands)
         case (6, 4): Tile<AVX512, Row, Traffic, 6, 4>.run(operands)
-        case (7, 2): Tile<AVX512, Row, Traffic, 7, 2>.run(operands)
-        case (8, 2): Tile<AVX512, Row, Traffic, 8, 2>.run(operands)
-        case (9, 2): Tile<AVX512, Row, Traffic, 9, 2>.run(operands)
-        case (10, 2): Tile<AVX512, Row, Traffic, 10, 2>.run(operands)
-        case (11, 2): Tile<AVX512, Row, Traffic, 11, 2>.run(operands)
-        case (12, 2): Tile<AVX512, Row, Traffic, 12, 2>.run(operands)
+        case (_, 2): twoPanels(Row.self, Traffic.self, rows, operands)
         default: onePanel(Row.self, Traffic.self, rows, operands)
+        }
+    }
+
+    // A panel is one vector: two of them with twelve rows are 24 sums, two vectors of weights, and broadcasts, of
+    // 32 registers. One panel alone would want a load for every multiply-add, more than there are ports for.
+    @inline(__always)
+    private static func twoPanels<Row: PanelRow, Traffic: WeightTraffic>(
+        _: Row.Type, _: Traffic.Type, _ rows: Int, _ operands: TileOperands
+    ) {
+        switch rows {
+        case 1: Tile<AVX512, Row, Traffic, 1, 2>.run(operands)
+        case 2: Tile<AVX512, Row, Traffic, 2, 2>.run(operands)
+        case 3: Tile<AVX512, Row, Traffic, 3, 2>.run(operands)
+        case 4: Tile<AVX512, Row, Traffic, 4, 2>.run(operands)
+        case 5: Tile<AVX512, Row, Traffic, 5, 2>.run(operands)
+        case 6: Tile<AVX512, Row, Traffic, 6, 2>.run(operands)
+        case 7: Tile<AVX512, Row, Traffic, 7, 2>.run(operands)
+        case 8: Tile<AVX512, Row, Traffic, 8, 2>.run(operands)
+        case 9: Tile<AVX512, Row, Traffic, 9, 2>.run(operands)
+        case 10: Tile<AVX512, Row, Traffic, 10, 2>.run(operands)
+        case 11: Tile<AVX512, Row, Traffic, 11, 2>.run(operands)
+        default: Tile<AVX512, Row, Traffic, 12, 2>.run(operands)
         }
     }
 
@@ -176,6 +185,15 @@ enum AVX512: InstructionSet {
         }
     }
 
+    @inline(__always)
+    private static func resident<Row: PanelRow>(_: Row.Type, _ rows: Int, _ panels: Int, _ operands: TileOperands) {
+        if panels == 2 {
+            twoPanels(Row.self, Resident.self, rows, operands)
+        } else {
+            onePanel(Row.self, Resident.self, rows, operands)
+        }
+    }
+
     @inline(never) static func residentTile(
         _ format: PanelFormat, rows count: Int, panels: Int, _ operands: TileOperands
     ) {
@@ -186,33 +204,11 @@ enum AVX512: InstructionSet {
         case .coded: break
         }
     }
-
-    // A panel is one vector: two of them with twelve rows are 24 sums, two vectors of weights, and broadcasts that ride on their
-    // multiply-adds, of 32 registers. One panel alone would want a load for every multiply-add, more than there are ports for.
-    @inline(__always)
-    private static func resident<Row: PanelRow>(_: Row.Type, _ rows: Int, _ panels: Int, _ operands: TileOperands) {
-        if panels < 2 { return onePanel(Row.self, Resident.self, rows, operands) }
-        switch rows {
-        case 1: Tile<AVX512, Row, Resident, 1, 2>.run(operands)
-        case 2: Tile<AVX512, Row, Resident, 2, 2>.run(operands)
-        case 3: Tile<AVX512, Row, Resident, 3, 2>.run(operands)
-        case 4: Tile<AVX512, Row, Resident, 4, 2>.run(operands)
-        case 5: Tile<AVX512, Row, Resident, 5, 2>.run(operands)
-        case 6: Tile<AVX512, Row, Resident, 6, 2>.run(operands)
-        case 7: Tile<AVX512, Row, Resident, 7, 2>.run(operands)
-        case 8: Tile<AVX512, Row, Resident, 8, 2>.run(operands)
-        case 9: Tile<AVX512, Row, Resident, 9, 2>.run(operands)
-        case 10: Tile<AVX512, Row, Resident, 10, 2>.run(operands)
-        case 11: Tile<AVX512, Row, Resident, 11, 2>.run(operands)
-        default: Tile<AVX512, Row, Resident, 12, 2>.run(operands)
-        }
-    }
 }
 
 /// The kernels of x86-64-v4 processors.
 public struct AVX512Kernels: KernelSet {
     public init() {}
-    public var largestTileRows: Int { 12 }
     public var panelsTogether: Int { 8 }
     public var lanes: Int { 16 }
     public func sweep(_ sweep: PanelSweep) { sweepPanels(AVX512.self, sweep) }

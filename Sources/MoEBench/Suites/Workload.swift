@@ -67,6 +67,11 @@ package struct Workload: Sendable, Hashable, Codable {
         guard tokens >= 1 else {
             throw .configuration(field: "tokens", value: "\(tokens)", expectation: "1 or more")
         }
+        guard quantisation == nil || form != nil else {
+            throw .configuration(
+                field: "quantisation", value: dtype,
+                expectation: "one of \(WeightQuantisation.named.map(\.name).joined(separator: ", "))")
+        }
         return try MoEConfiguration(
             experts: experts, topK: topK, hidden: hidden, expertHidden: expertHidden, router: routerConfiguration,
             expert: kind, weightType: askedType)

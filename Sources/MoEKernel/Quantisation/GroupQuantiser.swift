@@ -16,6 +16,7 @@ struct GroupQuantiser {
 
     struct Parameters: Equatable {
         var scale: Float
+        /// The code of 0, of meaning where there are zero points.
         var zero: UInt8
     }
 
@@ -29,7 +30,10 @@ struct GroupQuantiser {
         }
         let largest = max(-low, high)
         // Nothing to scale. A scale must be positive; 1 is as good as any.
-        if largest < Self.smallest { return encode(weights, scale: 1, zero: 0, only: true, into: codes) }
+        if largest < Self.smallest {
+            codes.update(repeating: bits(0))
+            return Parameters(scale: 1, zero: bits(0))
+        }
         switch form.code {
         case .int8 where form.zeroPoints: return affine(weights, low, high, lowest: -128, highest: 127, codes)
         case .int4 where form.zeroPoints: return affine(weights, low, high, lowest: -8, highest: 7, codes)
@@ -72,16 +76,16 @@ struct GroupQuantiser {
     }
 
     private func encode(
-        _ weights: UnsafeBufferPointer<Float>, scale: Float, zero: Float, only: Bool = false,
+        _ weights: UnsafeBufferPointer<Float>, scale: Float, zero: Float,
         into codes: UnsafeMutableBufferPointer<UInt8>
     ) -> Parameters {
         let (lowest, highest): (Float, Float) =
             form.code == .int4 ? (-8, 7) : form.zeroPoints ? (-128, 127) : (-127, 127)
         for (index, weight) in weights.enumerated() {
-            let value = only ? zero : (weight / scale).rounded(.toNearestOrEven) + zero
+            let value = (weight / scale).rounded(.toNearestOrEven) + zero
             codes[index] = bits(min(max(value, lowest), highest))
         }
-        return Parameters(scale: scale, zero: form.zeroPoints ? bits(zero) : 0)
+        return Parameters(scale: scale, zero: bits(zero))
     }
 
     /// The code of a whole number, or of 0 where codes are floats.

@@ -31,10 +31,7 @@ final class QuantisedWeights: WeightSource {
     }
 
     func format(of name: WeightName) -> WeightFormat {
-        switch name {
-        case .expert, .shared: form.format(inputs: configuration.shape(of: name).columns)
-        default: source.format(of: name)
-        }
+        isQuantised(name) ? form.format(inputs: configuration.shape(of: name).columns) : source.format(of: name)
     }
 
     func describe(_ name: WeightName) -> String { source.describe(name) }
@@ -44,9 +41,7 @@ final class QuantisedWeights: WeightSource {
     }
 
     func read(_ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(MoEError) {
-        guard case .quantised(let code, _, _) = format(of: name), isQuantised(name) else {
-            return try source.read(name, rows: rows, into: destination)
-        }
+        guard isQuantised(name) else { return try source.read(name, rows: rows, into: destination) }
         let quantised = try quantised(name, rows)
         let columns = configuration.shape(of: name).columns
         let rowBytes = format(of: name).rowBytes(columns)
@@ -54,7 +49,7 @@ final class QuantisedWeights: WeightSource {
             let codes = quantised.codes[row * columns..<(row + 1) * columns]
             for byte in 0..<rowBytes {
                 destination[row * rowBytes + byte] =
-                    code.bitCount == 8
+                    form.code.bitCount == 8
                     ? codes[codes.startIndex + byte]
                     : codes[codes.startIndex + 2 * byte]
                         | (2 * byte + 1 < columns ? codes[codes.startIndex + 2 * byte + 1] << 4 : 0)

@@ -43,13 +43,12 @@ extension CPUBackend {
         let dense = slots > c.slots
         let rows = mostRows(tokens: tokens, slots: slots)
         let tokenTiles = TileSplit(rows: tokens, tileRows: tileRows).count
-        // Every expert may end in a tile that is not full, and any may get all tokens.
+        // Every expert may end in a tile that is not full. A unit of work has a tile at least.
         let shared = weights.sharedInner == nil ? 0 : tokenTiles
         let rowTiles = min(rows, rows / tileRows + c.experts) + shared
         let unitTiles = min(Self.blockTiles(tuning, depth: widest), max(tokenTiles, 1))
         let bufferTiles = ExpertSchedule.bufferTiles(of: rowTiles, unitTiles: unitTiles, threads: pool.threads)
-        let units = rowTiles
-        let taskCapacity = ExpertSchedule.taskCapacity(units: units, tuning: tuning, threads: pool.threads)
+        let taskCapacity = ExpertSchedule.taskCapacity(units: rowTiles, tuning: tuning, threads: pool.threads)
         let innerTileFloats = max(
             weights.down.tileFloats(tileRows), weights.sharedDown?.tileFloats(tileRows) ?? 0)
         // Lone matrices are the router and those of the latent width.
@@ -95,9 +94,9 @@ extension CPUBackend {
             latentTiles: reserve(
                 Float.self, weights.latentOut.map { tokenTiles * $0.tileFloats(tileRows) } ?? 0, if: c.latent != nil),
             sharedRows: reserve(Float.self, weights.sharedDown == nil ? 0 : tokens * c.hidden),
-            units: reserve(ExpertUnit.self, units),
+            units: reserve(ExpertUnit.self, rowTiles),
             tasks: reserve(ExpertTask.self, taskCapacity),
-            progress: reserve(ExpertProgress.self, units),
+            progress: reserve(ExpertProgress.self, rowTiles),
             scratch: reserve(Float.self, pool.threads * scratchFloats)
         )
         return { base in

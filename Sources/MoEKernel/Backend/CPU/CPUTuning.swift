@@ -3,18 +3,18 @@ import MicroKernels
 
 /// The numbers of the CPU path that depend on the machine, each with its reason; ``init(instructionSet:firstLevelBytes:secondLevelBytes:)``
 /// is the table. None of them changes a result by a bit.
-public struct CPUTuning: Sendable, Hashable {
+struct CPUTuning: Sendable, Hashable {
     /// Rows of a full register tile. More rows read each weight less often; the sums, rows × columns, must fit the registers.
-    public var tileRows: Int
+    var tileRows: Int
     /// Panels of 16 columns that the tiles of several row blocks take together, 1 or 2. Two halve the reads of activations, but keep
     /// 32 KiB of weights in the first-level cache.
-    public var sharedPanels: Int
+    var sharedPanels: Int
     /// With up to this many row tiles, bf16 and fp16 weights are widened in each of them; with more, once for all.
-    public var directTiles: Int
+    var directTiles: Int
     /// Bytes of activations that a task keeps in the second-level cache while weights stream past.
-    public var activationBytes: Int
+    var activationBytes: Int
     /// Tasks a thread gets of each matrix product: more wait less for the last one, fewer start less often.
-    public var tasksPerThread: Int
+    var tasksPerThread: Int
 
     /// The table: instruction set by size of the first-level cache.
     ///
@@ -22,7 +22,7 @@ public struct CPUTuning: Sendable, Hashable {
     ///   - instructionSet: Whose kernels run.
     ///   - firstLevelBytes: Of a core's data cache; 0 where the system does not tell, which counts as 32 KiB.
     ///   - secondLevelBytes: Of a core's second-level cache; 0 where the system does not tell, which counts as 256 KiB.
-    public init(instructionSet: CPUInstructionSet, firstLevelBytes: Int, secondLevelBytes: Int) {
+    init(instructionSet: CPUInstructionSet, firstLevelBytes: Int, secondLevelBytes: Int) {
         switch instructionSet {
         case .avx512:
             // 12 rows × 2 panels are 24 sums, and two vectors of weights, of 32 registers. A step is 24 multiply-adds for 14 loads; with
@@ -51,7 +51,7 @@ public struct CPUTuning: Sendable, Hashable {
     }
 
     /// The tuning of this machine.
-    public static func detected(_ instructionSet: CPUInstructionSet) -> CPUTuning {
+    static func detected(_ instructionSet: CPUInstructionSet) -> CPUTuning {
         CPUTuning(
             instructionSet: instructionSet, firstLevelBytes: Int(cp_cache_bytes(1)),
             secondLevelBytes: Int(cp_cache_bytes(2)))

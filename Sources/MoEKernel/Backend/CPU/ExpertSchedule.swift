@@ -54,6 +54,8 @@ struct ExpertSchedule {
     private(set) var unitCount = 0
     private(set) var taskCount = 0
     private var tiles = 0
+    /// Tasks that must still be listed, were nothing cut finer: whatever is cut leaves room for them.
+    private var owed = 0
 
     /// The longest lag: one unit where a unit has tasks for all threads, one more for each other thread where it has but one.
     private static func longestLag(threads: Int) -> Int { threads }
@@ -64,7 +66,7 @@ struct ExpertSchedule {
         min(tiles, unitTiles * (longestLag(threads: threads) + 3))
     }
 
-    /// Room for the tasks of `units` units. Each has three at least; the rest is spent on cutting them finer.
+    /// Room for the tasks of `units` units: three each, and some for cutting them finer.
     static func taskCapacity(units: Int, tuning: CPUTuning, threads: Int) -> Int {
         3 * units + 4 * threads * tuning.tasksPerThread
     }
@@ -116,6 +118,7 @@ struct ExpertSchedule {
         let tasksPerUnit = max(threads * tuning.tasksPerThread / unitCount, 1)
         let lag = 1 + (threads - 1) / tasksPerUnit
         shareBuffers(lag: lag)
+        owed = 3 * unitCount
         var innerCutter = Cutter(self, width: inner)
         var downCutter = Cutter(self, width: down)
         for unit in 0...lag { pack(unit) }
@@ -137,7 +140,9 @@ struct ExpertSchedule {
     }
 
     private mutating func pack(_ unit: Int) {
-        guard unit < unitCount, units[unit].expert >= 0 else { return }
+        guard unit < unitCount else { return }
+        owed -= 1
+        guard units[unit].expert >= 0 else { return }
         tasks[taskCount] = ExpertTask(unit: Int32(unit), step: .pack, firstPanel: 0, panels: 0)
         progress[unit].pack.store(1, ordering: .relaxed)
         taskCount += 1
@@ -147,10 +152,10 @@ struct ExpertSchedule {
         let panels = cutter.width.panels(units[unit])
         var panel = 0
         var count: Int32 = 0
+        owed -= 1
         while panel < panels {
-            // Whatever is cut finer must leave every unit that follows its tasks.
-            let spare = taskCapacity - taskCount - 3 * (unitCount - unit) - 3
-            let width = spare > 0 ? min(cutter.next(units[unit]), panels - panel) : panels - panel
+            let canBeCut = taskCapacity - taskCount - owed > 1
+            let width = canBeCut ? min(cutter.next(units[unit]), panels - panel) : panels - panel
             tasks[taskCount] = ExpertTask(
                 unit: Int32(unit), step: step, firstPanel: Int32(panel), panels: Int32(width))
             cutter.take(units[unit], width)

@@ -32,8 +32,8 @@ extension LayerStorage {
     ) {
         /// A scale cannot be for more inputs than there are.
         func fitted(_ format: WeightFormat, _ name: WeightName) -> WeightFormat {
-            guard case .quantised(let code, let group, _) = format, block == nil else { return format }
-            return .quantised(code, group: min(group, c.shape(of: name).columns))
+            guard case .quantised(let code, let group, let zeroPoints) = format, block == nil else { return format }
+            return .quantised(code, group: min(group, c.shape(of: name).columns), zeroPoints: zeroPoints)
         }
         func bytes(_ name: WeightName, _ format: WeightFormat) -> Int {
             let (rows, columns) = c.shape(of: name)
@@ -101,9 +101,11 @@ extension LayerStorage {
     private static func kept(_ formats: Set<WeightFormat>, inputs: Int) -> PanelFormat {
         let types = Set(formats.map(\.elementType))
         if types.count == 1, let type = types.first! { return PanelFormat(type) }
-        guard formats.count == 1, case .quantised(let code, let group, _) = formats.first!,
+        guard formats.count == 1, case .quantised(let code, let group, let zeroPoints) = formats.first!,
             let shift = PanelCoding.groupShift(group, depth: inputs)
         else { return .float32 }
-        return .coded(PanelCoding(code: PanelCode(code), groupShift: shift, wideScales: code == .float8E4M3))
+        return .coded(
+            PanelCoding(
+                code: PanelCode(code), groupShift: shift, wideScales: code == .float8E4M3, zeroPoints: zeroPoints))
     }
 }

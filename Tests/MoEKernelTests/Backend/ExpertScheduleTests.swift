@@ -1,0 +1,119 @@
+import Synchronization
+import Testing
+
+@testable import MoEKernel
+
+/// The order of the experts' tasks, for many batches and threads: complete, within its memory, and such that whatever a task waits for
+/// stands before it.
+@Suite struct ExpertScheduleTests {
+    struct Batch: Sendable, CustomTestStringConvertible {
+        var rows: [Int]
+        var tokens = 0
+        var shared = false
+        var innerPanels = 12
+        var downPanels = 9
+        var testDescription: String { "\(rows.count) experts, \(rows.reduce(0, +)) rows, shared: \(shared)" }
+    }
+
+    static let batches: [Batch] = [
+        Batch(rows: []), Batch(rows: [0, 0, 0]), Batch(rows: [1]), Batch(rows: [1, 0, 1, 1, 0, 1, 1, 1, 1, 1]),
+        Batch(rows: [700]), Batch(rows: [128, 130, 90, 0, 164], innerPanels: 256, downPanels: 32),
+        Batch(rows: (0..<128).map { 20 + $0 % 25 }, innerPanels: 96, downPanels: 128),
+        Batch(rows: (0..<300).map { $0 % 4 }, tokens: 150, shared: true),
+        Batch(rows: [3, 500, 2], tokens: 500, shared: true, innerPanels: 1, downPanels: 1),
+        Batch(rows: Array(repeating: 1, count: 1000), innerPanels: 400, downPanels: 400),
+    ]
+
+    @Test(arguments: batches, [1, 2, 5, 64, 512]) func everythingOnceAndInOrder(_ batch: Batch, _ threads: Int) {
+        let tuning = CPUTuning(instructionSet: .avx2, firstLevelBytes: 0, secondLevelBytes: 0)
+        for unitTiles in [1, 8, 30] {
+            func tiles(_ rows: Int) -> Int { (rows + tuning.tileRows - 1) / tuning.tileRows }
+            let all = batch.rows.reduce(0) { $0 + tiles($1) } + (batch.shared ? tiles(batch.tokens) : 0)
+            let bufferTiles = ExpertSchedule.bufferTiles(of: all, unitTiles: unitTiles, threads: threads)
+            let capacity = ExpertSchedule.taskCapacity(units: all, tuning: tuning, threads: threads)
+            let units = UnsafeMutablePointer<ExpertUnit>.allocate(capacity: all + 1)
+            let tasks = UnsafeMutablePointer<ExpertTask>.allocate(capacity: capacity + 1)
+            let progress = UnsafeMutablePointer<ExpertProgress>.allocate(capacity: all + 1)
+            defer {
+                units.deallocate()
+                tasks.deallocate()
+                progress.deallocate()
+            }
+            var schedule = ExpertSchedule(
+                units: units, tasks: tasks, progress: progress, taskCapacity: capacity, unitTiles: unitTiles,
+                bufferTiles: bufferTiles, tuning: tuning, threads: threads)
+            if batch.shared { schedule.add(expert: -1, firstRow: 0, rows: batch.tokens) }
+            var first = 0
+            for (expert, rows) in batch.rows.enumerated() {
+                schedule.add(expert: expert, firstRow: first, rows: rows)
+                first += rows
+            }
+            let shared = (inner: 3, down: 5)
+            schedule.cut(
+                inner: .init(routed: batch.innerPanels, shared: shared.inner),
+                down: .init(routed: batch.downPanels, shared: shared.down))
+            #expect(schedule.taskCount <= capacity)
+            #expect(schedule.unitCount <= all)
+
+            // What a task waits for has been listed whole before it.
+            var listed = [ExpertTask.Step: [Int: Int]]()
+            func panels(_ step: ExpertTask.Step, _ unit: Int) -> Int {
+                let isShared = units[unit].expert < 0
+                return switch step {
+                case .pack: isShared ? 0 : 1
+                case .inner: isShared ? shared.inner : batch.innerPanels
+                case .down: isShared ? shared.down : batch.downPanels
+                }
+            }
+            func isWhole(_ step: ExpertTask.Step, _ unit: Int) -> Bool {
+                unit < 0 || listed[step, default: [:]][unit, default: 0] == panels(step, unit)
+            }
+            var problems: [String] = []
+            for index in 0..<schedule.taskCount {
+                let task = tasks[index]
+                let unit = Int(task.unit)
+                let before = Int(units[unit].predecessor)
+                let waits: Bool =
+                    switch task.step {
+                    case .pack: isWhole(.inner, before)
+                    case .inner: isWhole(.pack, unit) && isWhole(.down, before)
+                    case .down: isWhole(.inner, unit)
+                    }
+                if !waits { problems.append("task \(index) waits for a later one") }
+                // Panels follow one another.
+                let done = listed[task.step, default: [:]][unit, default: 0]
+                if task.step != .pack, done != Int(task.firstPanel) { problems.append("task \(index) leaves a gap") }
+                listed[task.step, default: [:]][unit] = done + (task.step == .pack ? 1 : Int(task.panels))
+            }
+            for unit in 0..<schedule.unitCount {
+                for step in [ExpertTask.Step.pack, .inner, .down] where !isWhole(step, unit) {
+                    problems.append("\(step) of unit \(unit) is not whole")
+                }
+                if Int(units[unit].place + units[unit].tiles) > bufferTiles {
+                    problems.append("unit \(unit) stands outside the buffers")
+                }
+                let (start, end) = (units[unit].place, units[unit].place + units[unit].tiles)
+                // Units that overlap in the buffers are each other's predecessors, by a chain.
+                for other in 0..<unit where units[other].place < end && units[other].place + units[other].tiles > start
+                {
+                    var ancestor = Int(units[unit].predecessor)
+                    while ancestor > other { ancestor = Int(units[ancestor].predecessor) }
+                    if ancestor != other { problems.append("units \(other) and \(unit) share a place") }
+                }
+                let tasksOf = (0..<schedule.taskCount).filter { Int(tasks[$0].unit) == unit }
+                let inner = tasksOf.count { tasks[$0].step == .inner }
+                if Int(progress[unit].inner.load(ordering: .relaxed)) != inner {
+                    problems.append("unit \(unit) counts its tasks wrongly")
+                }
+                if schedule.unitCount > 200 && unit > 100 { break }
+            }
+            // Every row of every expert, once.
+            var rows = [Int: Int]()
+            for unit in 0..<schedule.unitCount { rows[Int(units[unit].expert), default: 0] += Int(units[unit].rows) }
+            for (expert, count) in batch.rows.enumerated() where rows[expert, default: 0] != count {
+                problems.append("expert \(expert) has \(rows[expert, default: 0]) rows of \(count)")
+            }
+            #expect(problems.isEmpty)
+        }
+    }
+}
