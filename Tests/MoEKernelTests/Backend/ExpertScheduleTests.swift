@@ -22,6 +22,9 @@ import Testing
         Batch(rows: (0..<300).map { $0 % 4 }, tokens: 150, shared: true),
         Batch(rows: [3, 500, 2], tokens: 500, shared: true, innerPanels: 1, downPanels: 1),
         Batch(rows: Array(repeating: 1, count: 1000), innerPanels: 400, downPanels: 400),
+        // Wide enough to use up all room for cutting finer, with many units in flight when it ends.
+        Batch(rows: Array(repeating: 1, count: 1000), innerPanels: 1 << 20, downPanels: 1 << 20),
+        Batch(rows: Array(repeating: 1, count: 90), innerPanels: 1 << 24, downPanels: 1 << 24),
     ]
 
     @Test(arguments: batches, [1, 2, 5, 64, 512]) func everythingOnceAndInOrder(_ batch: Batch, _ threads: Int) {
@@ -32,7 +35,8 @@ import Testing
             let bufferTiles = ExpertSchedule.bufferTiles(of: all, unitTiles: unitTiles, threads: threads)
             let capacity = ExpertSchedule.taskCapacity(units: all, tuning: tuning, threads: threads)
             let units = UnsafeMutablePointer<ExpertUnit>.allocate(capacity: all + 1)
-            let tasks = UnsafeMutablePointer<ExpertTask>.allocate(capacity: capacity + 1)
+            // More than a schedule may use, so that one that overruns is told and does no harm.
+            let tasks = UnsafeMutablePointer<ExpertTask>.allocate(capacity: 2 * capacity + 1000)
             let progress = UnsafeMutablePointer<ExpertProgress>.allocate(capacity: all + 1)
             defer {
                 units.deallocate()
