@@ -18,8 +18,16 @@ let lifetimes: [SwiftSetting] = [.enableExperimentalFeature("Lifetimes")]
         .target(
             name: "MicroKernelsAVX512", dependencies: ["MicroKernels", "CPlatform"],
             swiftSettings: optimised + [.unsafeFlags(["-Xcc", "-march=x86-64-v4"])]),
+        .target(
+            name: "MicroKernelsAVX2VNNI", dependencies: ["MicroKernels", "CPlatform"],
+            swiftSettings: optimised + [.unsafeFlags(["-Xcc", "-march=x86-64-v3", "-Xcc", "-mavxvnni"])]),
+        .target(
+            name: "MicroKernelsAVX512VNNI", dependencies: ["MicroKernels", "CPlatform"],
+            swiftSettings: optimised + [.unsafeFlags(["-Xcc", "-march=x86-64-v4", "-Xcc", "-mavx512vnni"])]),
     ]
-    let instructionSetModules: [Target.Dependency] = ["MicroKernelsAVX2", "MicroKernelsAVX512"]
+    let instructionSetModules: [Target.Dependency] = [
+        "MicroKernelsAVX2", "MicroKernelsAVX512", "MicroKernelsAVX2VNNI", "MicroKernelsAVX512VNNI",
+    ]
 #else
     let instructionSets: [Target] = []
     let instructionSetModules: [Target.Dependency] = []

@@ -79,11 +79,12 @@ extension CodedColumns {
     @_alwaysEmitIntoClient @inline(__always) public static var hasZeroPoints: Bool { false }
 }
 
-extension InstructionSet {
+extension VectorArithmetic {
     /// Vector `index` of the 16 columns' scales.
     @_alwaysEmitIntoClient @inline(__always)
     static func scales(_ row: UnsafeRawPointer, _ index: Int, wide: Bool) -> Vector {
-        wide ? Float32Row.columns(Self.self, row, index) : bfloat16Columns(row, index)
+        let offset: Int = index &* Vector.scalarCount &* 4
+        return wide ? (row + offset).loadUnaligned(as: Vector.self) : bfloat16Columns(row, index)
     }
 }
 

@@ -4,7 +4,7 @@
 /// rounding of its evaluation dominates); the exponent n goes in as bits. Results below the normal range are 0, arguments above
 /// 88.3 give what 88.3 gives, about 2·10³⁸; NaN stays NaN.
 @_alwaysEmitIntoClient @inline(__always)
-func exponential<ISA: InstructionSet>(_: ISA.Type, _ argument: SIMD8<Float>) -> SIMD8<Float> {
+func exponential<ISA: VectorArithmetic>(_: ISA.Type, _ argument: SIMD8<Float>) -> SIMD8<Float> {
     typealias V = SIMD8<Float>
     var x = argument
     x.replace(with: V(repeating: -87.3), where: x .< V(repeating: -87.3))
@@ -29,13 +29,13 @@ func exponential<ISA: InstructionSet>(_: ISA.Type, _ argument: SIMD8<Float>) -> 
 
 /// An expert's elementwise function over eight values.
 public protocol ElementwiseFunction {
-    static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float>
+    static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float>
 }
 
 /// a · σ(a)
 public enum Silu: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
         let e = exponential(ISA.self, SIMD8<Float>(repeating: 0) - a)
         return a / (SIMD8<Float>(repeating: 1) + e)
     }
@@ -47,7 +47,7 @@ public enum Silu: ElementwiseFunction {
 /// 0 ≤ z ≤ 10 with a relative error of 2e-8. Beyond, e^(-z²) has vanished.
 public enum Gelu: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
         typealias V = SIMD8<Float>
         let negative = a .< V(repeating: 0)
         let z = a.replacing(with: V(repeating: 0) - a, where: negative) * V(repeating: 0.707_106_781)
@@ -70,7 +70,7 @@ public enum Gelu: ElementwiseFunction {
 /// ½ a (1 + tanh u) = a · σ(2u) with u = √(2/π)(a + 0.044715 a³)
 public enum GeluTanh: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
         typealias V = SIMD8<Float>
         let cubic = ISA.multiplyAdd(V(repeating: -1.595_769_12), a * a, V(repeating: -0.071_354_816_3))
         return a / (V(repeating: 1) + exponential(ISA.self, a * cubic))
@@ -80,7 +80,7 @@ public enum GeluTanh: ElementwiseFunction {
 /// a · σ(1.702 a)
 public enum QuickGelu: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
         a / (SIMD8<Float>(repeating: 1) + exponential(ISA.self, a * SIMD8<Float>(repeating: -1.702)))
     }
 }
@@ -88,7 +88,7 @@ public enum QuickGelu: ElementwiseFunction {
 /// max(a, 0); NaN stays NaN
 public enum Relu: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
         a.replacing(with: SIMD8<Float>(repeating: 0), where: a .< SIMD8<Float>(repeating: 0))
     }
 }
@@ -96,7 +96,7 @@ public enum Relu: ElementwiseFunction {
 /// max(a, 0)²
 public enum ReluSquared: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
         let positive = Relu.apply(ISA.self, a)
         return positive * positive
     }
@@ -104,7 +104,7 @@ public enum ReluSquared: ElementwiseFunction {
 
 /// min(g, limit) · σ(alpha · min(g, limit)) · (min(max(u, -limit), limit) + offset) of a gate and an up value; NaN stays NaN.
 @_alwaysEmitIntoClient @inline(__always)
-func clampedGate<ISA: InstructionSet>(
+func clampedGate<ISA: VectorArithmetic>(
     _: ISA.Type, _ clamp: GateClamp, _ gate: SIMD8<Float>, _ up: SIMD8<Float>
 ) -> SIMD8<Float> {
     typealias V = SIMD8<Float>

@@ -4,7 +4,7 @@
 /// that instruction set. A generic function that were emitted on its own could be kept by the linker from any of those
 /// modules, and AVX code would then run where there is no AVX; so no generic helper here may stand without
 /// `@_alwaysEmitIntoClient @inline(__always)`.
-public protocol InstructionSet {
+public protocol VectorArithmetic {
     /// The widest vector of fp32 numbers: 4, 8 or 16 lanes.
     associatedtype Vector: SIMD where Vector.Scalar == Float
 
@@ -14,8 +14,13 @@ public protocol InstructionSet {
     static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float>
     static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float
 
-    /// Vector number `index` of the 16 columns of one row of a bf16 or fp16 panel (see ``PanelLayout``), as fp32.
+    /// Vector number `index` of the 16 columns of one row of a bf16 panel (see ``PanelLayout``), as fp32.
     static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
+}
+
+/// What the register tiles over fp32 activations ask of an instruction set.
+public protocol InstructionSet: VectorArithmetic {
+    /// As ``VectorArithmetic/bfloat16Columns(_:_:)``, of an fp16 panel.
     static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
 
     /// Vector number `index` of the 16 columns at four of a chunk's eight k, the first four or the last (see ``PanelCode``):

@@ -73,7 +73,7 @@ public func packRows<ISA: InstructionSet>(_: ISA.Type, _ pack: PackRows) {
 
 /// `width` values of a row, from k on.
 @_alwaysEmitIntoClient @inline(__always)
-func stage<ISA: InstructionSet>(
+func stage<ISA: VectorArithmetic>(
     _: ISA.Type, _ pack: PackRows, row: Int, k: Int, width: Int, into staged: UnsafeMutablePointer<Float>
 ) {
     let token = pack.tokens.map { Int($0[row]) } ?? (pack.firstToken &+ row)

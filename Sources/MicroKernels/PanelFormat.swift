@@ -2,11 +2,15 @@
 public enum PanelFormat: Sendable, Hashable {
     case float32, bfloat16, float16
     case coded(PanelCoding)
+    /// Integer codes laid out for products of bytes (see ``ByteDotLayout``).
+    case byteDot(PanelCoding)
 
     @_alwaysEmitIntoClient @inline(__always)
     public var isFloat32: Bool { if case .float32 = self { true } else { false } }
     @_alwaysEmitIntoClient @inline(__always)
     public var isCoded: Bool { if case .coded = self { true } else { false } }
+    @_alwaysEmitIntoClient @inline(__always)
+    public var isByteDot: Bool { if case .byteDot = self { true } else { false } }
 
     /// Bytes of the codes or numbers of 16 columns at one k.
     @_alwaysEmitIntoClient @inline(__always)
@@ -14,14 +18,18 @@ public enum PanelFormat: Sendable, Hashable {
         switch self {
         case .float32: 64
         case .bfloat16, .float16: 32
-        case .coded(let coding): coding.chunkBytes / PanelCoding.chunk
+        case .coded(let coding), .byteDot(let coding): coding.chunkBytes / PanelCoding.chunk
         }
     }
 
     /// Bytes of a panel's reduction block of `depth` values of k.
     @_alwaysEmitIntoClient @inline(__always)
     public func blockBytes(_ depth: Int) -> Int {
-        if case .coded(let coding) = self { coding.blockBytes(depth) } else { depth &* rowBytes }
+        switch self {
+        case .coded(let coding): coding.blockBytes(depth)
+        case .byteDot(let coding): ByteDotLayout.blockBytes(coding, depth)
+        default: depth &* rowBytes
+        }
     }
 
     /// Bytes of a panel of `depth` values of k: its blocks one after the other, all but the last of full length.

@@ -206,6 +206,7 @@ func widenRows<ISA: InstructionSet>(
     case .float32: break
     case .bfloat16: widenRows(ISA.self, BFloat16Row.self, source, depth: depth, into: target)
     case .float16: widenRows(ISA.self, Float16Row.self, source, depth: depth, into: target)
+    case .byteDot: break
     case .coded(let coding):
         switch coding.code {
         case .float8E4M3: widenCodes(ISA.self, Float8Columns.self, coding, source, depth: depth, into: target)
@@ -242,95 +243,117 @@ func widenRows<ISA: InstructionSet, Row: PanelRow>(
 func finishPanel<ISA: InstructionSet>(
     _: ISA.Type, _ sweep: PanelSweep, panel: Int, sums: UnsafeMutablePointer<Float>
 ) {
-    let raw = UnsafeMutableRawPointer(sums)
-    if let biases = sweep.biases {
-        let bias = UnsafeRawPointer(biases + panel &* 16)
-        let low = bias.loadUnaligned(as: SIMD8<Float>.self)
-        let high = (bias + 32).loadUnaligned(as: SIMD8<Float>.self)
-        var row = 0
-        while row < sweep.tiles.rows {
-            let place = raw + row &* 64
-            place.storeBytes(of: place.loadUnaligned(as: SIMD8<Float>.self) + low, as: SIMD8<Float>.self)
-            let upper = place + 32
-            upper.storeBytes(of: upper.loadUnaligned(as: SIMD8<Float>.self) + high, as: SIMD8<Float>.self)
-            row &+= 1
-        }
-    }
+    addBiases(sweep, panel: panel, sums: sums)
     switch sweep.epilogue {
     case .activate(let code, let gated, let tiles, let tileStride):
-        switch code {
-        case .silu: activatePanel(ISA.self, Silu.self, sweep, panel, sums, gated, tiles, tileStride)
-        case .gelu: activatePanel(ISA.self, Gelu.self, sweep, panel, sums, gated, tiles, tileStride)
-        case .geluTanh: activatePanel(ISA.self, GeluTanh.self, sweep, panel, sums, gated, tiles, tileStride)
-        case .quickGelu: activatePanel(ISA.self, QuickGelu.self, sweep, panel, sums, gated, tiles, tileStride)
-        case .relu: activatePanel(ISA.self, Relu.self, sweep, panel, sums, gated, tiles, tileStride)
-        case .reluSquared:
-            activatePanel(ISA.self, ReluSquared.self, sweep, panel, sums, gated, tiles, tileStride)
-        }
+        activate(ISA.self, code, gated: gated, rows: sweep.tiles.rows, sums)
+        let column: Int = panel &* (gated ? 8 : 16)
+        turnColumns(ISA.self, sweep, column: column, sums, tiles, tileStride)
+        if !gated { turnColumns(ISA.self, sweep, column: column &+ 8, sums + 8, tiles, tileStride) }
     case .activateClamped(let clamp, let tiles, let tileStride):
-        gatePanel(ISA.self, sweep, panel, sums, tiles, tileStride) { gate, up in
-            clampedGate(ISA.self, clamp, gate, up)
-        }
+        activateClamped(ISA.self, clamp, rows: sweep.tiles.rows, sums)
+        turnColumns(ISA.self, sweep, column: panel &* 8, sums, tiles, tileStride)
     case .store(let output, let columns):
-        let column: Int = panel &* 16
-        let width = min(16, columns &- column)
-        var row = 0
-        while row < sweep.tiles.rows {
-            let place = output + (row &* columns &+ column)
-            if width == 16 {
-                let from = raw + row &* 64
-                UnsafeMutableRawPointer(place).storeBytes(
-                    of: from.loadUnaligned(as: SIMD16<Float>.self), as: SIMD16<Float>.self)
-            } else {
-                var c = 0
-                while c < width {
-                    place[c] = sums[row &* 16 &+ c]
-                    c &+= 1
-                }
-            }
-            row &+= 1
-        }
+        storePanel(sweep, panel: panel, sums: sums, to: output, columns: columns)
     }
 }
 
-/// One panel's activations into the packed tiles of the next reduction: 8 columns where gated, 16 where plain.
 @_alwaysEmitIntoClient @inline(__always)
-func activatePanel<ISA: InstructionSet, Function: ElementwiseFunction>(
-    _: ISA.Type, _: Function.Type, _ sweep: PanelSweep, _ panel: Int, _ sums: UnsafeMutablePointer<Float>,
-    _ gated: Bool, _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
+func addBiases(_ sweep: PanelSweep, panel: Int, sums: UnsafeMutablePointer<Float>) {
+    guard let biases = sweep.biases else { return }
+    let raw = UnsafeMutableRawPointer(sums)
+    let bias = UnsafeRawPointer(biases + panel &* 16)
+    let low = bias.loadUnaligned(as: SIMD8<Float>.self)
+    let high = (bias + 32).loadUnaligned(as: SIMD8<Float>.self)
+    var row = 0
+    while row < sweep.tiles.rows {
+        let place = raw + row &* 64
+        place.storeBytes(of: place.loadUnaligned(as: SIMD8<Float>.self) + low, as: SIMD8<Float>.self)
+        let upper = place + 32
+        upper.storeBytes(of: upper.loadUnaligned(as: SIMD8<Float>.self) + high, as: SIMD8<Float>.self)
+        row &+= 1
+    }
+}
+
+/// One panel's sums to their columns of a row-major matrix.
+@_alwaysEmitIntoClient @inline(__always)
+func storePanel(
+    _ sweep: PanelSweep, panel: Int, sums: UnsafeMutablePointer<Float>, to output: UnsafeMutablePointer<Float>,
+    columns: Int
+) {
+    let raw = UnsafeMutableRawPointer(sums)
+    let column: Int = panel &* 16
+    let width = min(16, columns &- column)
+    var row = 0
+    while row < sweep.tiles.rows {
+        let place = output + (row &* columns &+ column)
+        if width == 16 {
+            let from = raw + row &* 64
+            UnsafeMutableRawPointer(place).storeBytes(
+                of: from.loadUnaligned(as: SIMD16<Float>.self), as: SIMD16<Float>.self)
+        } else {
+            var c = 0
+            while c < width {
+                place[c] = sums[row &* 16 &+ c]
+                c &+= 1
+            }
+        }
+        row &+= 1
+    }
+}
+
+/// Replaces one panel's sums by their activations: gate and up by 8 products where gated, else all 16.
+@_alwaysEmitIntoClient @inline(__always)
+func activate<ISA: VectorArithmetic>(
+    _: ISA.Type, _ code: ActivationCode, gated: Bool, rows: Int, _ sums: UnsafeMutablePointer<Float>
+) {
+    switch code {
+    case .silu: activate(ISA.self, Silu.self, gated, rows, sums)
+    case .gelu: activate(ISA.self, Gelu.self, gated, rows, sums)
+    case .geluTanh: activate(ISA.self, GeluTanh.self, gated, rows, sums)
+    case .quickGelu: activate(ISA.self, QuickGelu.self, gated, rows, sums)
+    case .relu: activate(ISA.self, Relu.self, gated, rows, sums)
+    case .reluSquared: activate(ISA.self, ReluSquared.self, gated, rows, sums)
+    }
+}
+
+@_alwaysEmitIntoClient @inline(__always)
+func activate<ISA: VectorArithmetic, Function: ElementwiseFunction>(
+    _: ISA.Type, _: Function.Type, _ gated: Bool, _ rows: Int, _ sums: UnsafeMutablePointer<Float>
 ) {
     if gated {
-        return gatePanel(ISA.self, sweep, panel, sums, tiles, tileStride) { gate, up in
-            Function.apply(ISA.self, gate) * up
-        }
+        return gate(rows, sums) { gate, up in Function.apply(ISA.self, gate) * up }
     }
     var half = 0
-    while half < 2 &* sweep.tiles.rows {
+    while half < 2 &* rows {
         let place = UnsafeMutableRawPointer(sums + half &* 8)
         let values = place.loadUnaligned(as: SIMD8<Float>.self)
         place.storeBytes(of: Function.apply(ISA.self, values), as: SIMD8<Float>.self)
         half &+= 1
     }
-    turnColumns(ISA.self, sweep, column: panel &* 16, sums, tiles, tileStride)
-    turnColumns(ISA.self, sweep, column: panel &* 16 &+ 8, sums + 8, tiles, tileStride)
 }
 
-/// As ``activatePanel``, for a function of gate and up: 8 columns.
+/// As ``activate(_:_:gated:rows:_:)``, by a clamped gate.
 @_alwaysEmitIntoClient @inline(__always)
-func gatePanel<ISA: InstructionSet>(
-    _: ISA.Type, _ sweep: PanelSweep, _ panel: Int, _ sums: UnsafeMutablePointer<Float>,
-    _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int,
+func activateClamped<ISA: VectorArithmetic>(
+    _: ISA.Type, _ clamp: GateClamp, rows: Int, _ sums: UnsafeMutablePointer<Float>
+) {
+    gate(rows, sums) { gate, up in clampedGate(ISA.self, clamp, gate, up) }
+}
+
+@_alwaysEmitIntoClient @inline(__always)
+func gate(
+    _ rows: Int, _ sums: UnsafeMutablePointer<Float>,
     _ function: (_ gate: SIMD8<Float>, _ up: SIMD8<Float>) -> SIMD8<Float>
 ) {
     var row = 0
-    while row < sweep.tiles.rows {
+    while row < rows {
         let place = UnsafeMutableRawPointer(sums + row &* 16)
         let gate = place.loadUnaligned(as: SIMD8<Float>.self)
         let up = (place + 32).loadUnaligned(as: SIMD8<Float>.self)
         place.storeBytes(of: function(gate, up), as: SIMD8<Float>.self)
         row &+= 1
     }
-    turnColumns(ISA.self, sweep, column: panel &* 8, sums, tiles, tileStride)
 }
 
 /// Eight columns of each row of a panel, [rows][16], into the tiles of the next reduction, where `column` is the first one's k.

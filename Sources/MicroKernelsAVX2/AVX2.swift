@@ -95,7 +95,7 @@ enum AVX2: InstructionSet {
             rows(Float32Row.self, Streaming.self, count, panels, operands)
         case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
         case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
-        case .coded: break
+        case .coded, .byteDot: break
         }
     }
 
@@ -161,7 +161,7 @@ enum AVX2: InstructionSet {
         case .float32: rows(Float32Row.self, Resident.self, count, 1, operands)
         case .bfloat16: rows(BFloat16Row.self, Resident.self, count, 1, operands)
         case .float16: rows(Float16Row.self, Resident.self, count, 1, operands)
-        case .coded: break
+        case .coded, .byteDot: break
         }
     }
 }

@@ -132,7 +132,7 @@ enum AVX512: InstructionSet {
         case .float32: rows(Float32Row.self, Streaming.self, count, panels, operands)
         case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
         case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
-        case .coded: break
+        case .coded, .byteDot: break
         }
     }
 
@@ -201,7 +201,7 @@ enum AVX512: InstructionSet {
         case .float32: resident(Float32Row.self, count, panels, operands)
         case .bfloat16: resident(BFloat16Row.self, count, panels, operands)
         case .float16: resident(Float16Row.self, count, panels, operands)
-        case .coded: break
+        case .coded, .byteDot: break
         }
     }
 }

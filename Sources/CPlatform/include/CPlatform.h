@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ByteDot.h"
 #include "VectorInstructions.h"
 
 #ifdef __cplusplus

@@ -46,7 +46,7 @@ func cleanLogits(_ row: UnsafePointer<Float>, _ count: Int, into target: UnsafeM
 /// σ(a)
 public enum Sigmoid: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
         let one = SIMD8<Float>(repeating: 1)
         return one / (one + exponential(ISA.self, SIMD8<Float>(repeating: 0) - a))
     }
@@ -55,7 +55,7 @@ public enum Sigmoid: ElementwiseFunction {
 /// √log(1 + eᵃ)
 public enum SqrtSoftplus: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: InstructionSet>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
         typealias V = SIMD8<Float>
         let zero = V(repeating: 0)
         // log(1 + eᵃ) = max(a, 0) + log(1 + e) with e = e^-|a| in 0...1, and log(1 + e) = 2 artanh s for s = e/(2 + e) ≤ 1/3, an odd

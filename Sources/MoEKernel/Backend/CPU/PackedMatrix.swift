@@ -68,7 +68,7 @@ extension PanelFormat {
         case .float32: .float32
         case .bfloat16: .bfloat16
         case .float16: .float16
-        case .coded: nil
+        case .coded, .byteDot: nil
         }
     }
 }
