@@ -68,6 +68,31 @@ import Testing
         }
     }
 
+    /// The generic tile sums in the same order, at every shape of a tile and in every format.
+    @Test(arguments: layers) func specialisingChangesNoBit(_ test: Layer) throws {
+        let configuration = try MoEConfiguration(
+            experts: test.experts, topK: test.topK, hidden: test.hidden, expertHidden: test.expertHidden,
+            shared: .sigmoidGated(width: 40))
+        let source = StoredWeights(configuration: configuration, stored: test.format)
+        let pool = try ThreadPool(threads: 2)
+        for set in CPUInstructionSet.supported {
+            let layer = try MoELayer(
+                configuration, weights: MoEWeights(source), pool: pool, instructionSet: set, tuning: .detected(set))
+            for sharedPanels in Self.legal(set).panels {
+                var tuning = layer.tuning
+                tuning.sharedPanels = sharedPanels
+                tuning.isSpecialised = false
+                let generic = try layer.withTuning(tuning)
+                for tokens in [1, 2, 3, 4, 5, 6, 9, 12, 40, 131] {
+                    let x = try Tensor<Float>.random([tokens, test.hidden], seed: 7)
+                    #expect(
+                        try generic.forward(x).y.elements.map(\.bitPattern)
+                            == layer.forward(x).y.elements.map(\.bitPattern), "\(set) \(tokens) tokens")
+                }
+            }
+        }
+    }
+
     static let illegal: [(set: CPUInstructionSet, text: String, field: String, words: String)] = [
         (.avx2, "tile-rows=7", "tileRows", "1 to 6"), (.avx2, "tile-rows=7", "tileRows", "17 registers of 16"),
         (.avx2, "tile-rows=0", "tileRows", "1 to 6"), (.avx2, "tile-rows=-3", "tileRows", "1 to 6"),

@@ -32,6 +32,18 @@ extension CPUTuning {
         try Self.check("tasksPerThread", tasksPerThread, in: 1...Self.mostTasksPerThread, "tasks")
     }
 
+    /// This machine's entry of the table with each of the tiles that an instruction set's kernels have, for tests.
+    package static func everyTile(of instructionSet: CPUInstructionSet) -> [CPUTuning] {
+        let kernels = TileLimits(instructionSet)
+        return (1...kernels.sharedPanels).flatMap { panels in
+            (1...kernels.rows).map { rows in
+                var tuning = detected(instructionSet)
+                (tuning.tileRows, tuning.sharedPanels) = (rows, panels)
+                return tuning
+            }
+        }
+    }
+
     private static func check(
         _ field: String, _ value: Int, in bounds: ClosedRange<Int>, _ meaning: @autoclosure () -> String
     ) throws(MoEError) {

@@ -26,8 +26,7 @@ public struct CPUTuning: Sendable, Hashable {
     /// starts, and longer runs of weights.
     public var tasksPerThread: Int
 
-    /// Whether tiles run that are compiled for their shape and format, or the one that learns them at run time: what an ablation
-    /// compares. Nothing but that is gained by turning it off.
+    /// Whether tiles run that are compiled for their shape and format, or the generic one, which is only there to be measured against.
     package var isSpecialised = true
 
     /// The table.
@@ -75,6 +74,6 @@ public struct CPUTuning: Sendable, Hashable {
     }
 
     var sweep: SweepTuning {
-        SweepTuning(sharedPanels: sharedPanels, directTiles: directTiles)
+        SweepTuning(sharedPanels: sharedPanels, directTiles: directTiles, isSpecialised: isSpecialised)
     }
 }
