@@ -128,6 +128,12 @@ enum Baseline: InstructionSet {
         }
     }
 
+    @inline(never) static func genericTile(
+        _ format: PanelFormat, rows: Int, panels: Int, streams: Bool, _ operands: TileOperands
+    ) {
+        runGenericTile(Baseline.self, format, rows: rows, panels: panels, streams: streams, operands)
+    }
+
     @inline(never) static func residentTile(
         _ format: PanelFormat, rows count: Int, panels: Int, _ operands: TileOperands
     ) {

@@ -41,6 +41,8 @@ public protocol InstructionSet: VectorArithmetic {
     static func tile(_ format: PanelFormat, rows: Int, panels: Int, _ operands: TileOperands)
     /// Runs one of several register tiles over a block of weights that is in the first-level cache; `panels` is 1 or 2.
     static func residentTile(_ format: PanelFormat, rows: Int, panels: Int, _ operands: TileOperands)
+    /// Runs either of these tiles over numbers with nothing of its shape and format compiled in, to measure what that buys.
+    static func genericTile(_ format: PanelFormat, rows: Int, panels: Int, streams: Bool, _ operands: TileOperands)
     /// Runs the one register tile of few rows over codes; `panels` is 1 or `codedPanels(_:rows:)`. `scratch` holds 128 floats a panel.
     static func codedTile(
         _ coding: PanelCoding, rows: Int, panels: Int, _ operands: TileOperands, scratch: UnsafeMutablePointer<Float>)

@@ -59,10 +59,13 @@ public struct SweepTuning: Sendable, Hashable {
     public var sharedPanels: Int
     /// Up to this many tiles read 16-bit weights as they are stored; more read them widened once into the first-level cache.
     public var directTiles: Int
+    /// Whether the tiles compiled for their shape and format run, or the generic one, over codes once widened.
+    public var isSpecialised: Bool
 
-    public init(sharedPanels: Int, directTiles: Int) {
+    public init(sharedPanels: Int, directTiles: Int, isSpecialised: Bool = true) {
         self.sharedPanels = sharedPanels
         self.directTiles = directTiles
+        self.isSpecialised = isSpecialised
     }
 }
 
@@ -120,7 +123,9 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
     let single = split.count == 1
     // One tile of rows reads its weights as they are stored. Many tiles, and any over codes that would not fit a tile's
     // registers beside its sums, read them widened.
-    let streaming = single ? ISA.streamingPanels(sweep.format, rows: split.rows) : 0
+    let specialised = sweep.tuning.isSpecialised
+    let streaming =
+        single && (specialised || !sweep.format.isCoded) ? ISA.streamingPanels(sweep.format, rows: split.rows) : 0
     let direct =
         sweep.format.isFloat32 || !sweep.format.isCoded && !single && split.count <= sweep.tuning.directTiles
     let widen = streaming == 0 && !direct
@@ -164,7 +169,10 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
                     c: sweep.accumulators + first &* 16, cPanelStride: cPanelStride, accumulate: block > 0,
                     next: next + tile &* nextStep &* depth, nextStep: nextStep, nextStride: panelStride)
                 let rows = split.start(tile &+ 1) &- first
-                if streaming == 0 {
+                if !specialised {
+                    ISA.genericTile(
+                        widen ? .float32 : sweep.format, rows: rows, panels: group, streams: streaming != 0, operands)
+                } else if streaming == 0 {
                     ISA.residentTile(widen ? .float32 : sweep.format, rows: rows, panels: group, operands)
                 } else if case .coded(let coding) = sweep.format {
                     ISA.codedTile(coding, rows: rows, panels: group, operands, scratch: sweep.widened)

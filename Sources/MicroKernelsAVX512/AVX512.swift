@@ -194,6 +194,12 @@ enum AVX512: InstructionSet {
         }
     }
 
+    @inline(never) static func genericTile(
+        _ format: PanelFormat, rows: Int, panels: Int, streams: Bool, _ operands: TileOperands
+    ) {
+        runGenericTile(AVX512.self, format, rows: rows, panels: panels, streams: streams, operands)
+    }
+
     @inline(never) static func residentTile(
         _ format: PanelFormat, rows count: Int, panels: Int, _ operands: TileOperands
     ) {

@@ -15,6 +15,8 @@ public final class MoELayer: Sendable {
     public var pool: ThreadPool { backend.pool }
     /// The instruction set of its kernels.
     public var instructionSet: CPUInstructionSet { backend.instructionSet }
+    /// The tile sizes and cuts of its kernels.
+    public var tuning: CPUTuning { backend.tuning }
     /// Bytes of packed weights.
     public var weightByteCount: Int { backend.weights.byteCount }
 
@@ -27,19 +29,22 @@ public final class MoELayer: Sendable {
     ///   - weights: Where its weights come from.
     ///   - pool: Threads to run on, for all layers of a model to share; nil starts a pool of this layer's own.
     ///   - instructionSet: Kernels to use; nil takes ``CPUInstructionSet/chosen()``.
+    ///   - tuning: Tile sizes and cuts; nil takes ``CPUTuning/chosen(_:)``. No tuning changes a result.
     /// - Throws: ``MoEError``: weights that are missing, of the wrong shape or not finite; memory that cannot be had; an
-    ///   instruction set that this machine lacks.
+    ///   instruction set that this machine lacks; a tuning that its kernels cannot run with.
     public init(
         _ configuration: MoEConfiguration, weights: MoEWeights, pool: ThreadPool? = nil,
-        instructionSet: CPUInstructionSet? = nil
+        instructionSet: CPUInstructionSet? = nil, tuning: CPUTuning? = nil
     ) throws(MoEError) {
         let set = if let instructionSet { instructionSet } else { try CPUInstructionSet.chosen() }
         guard CPUInstructionSet.supported.contains(set) else {
             throw .unavailable(what: "instruction set \(set.rawValue)", reason: "this processor does not have it")
         }
+        let tuning = if let tuning { tuning } else { try CPUTuning.chosen(set) }
+        try tuning.check(for: set)
         let threads = if let pool { pool } else { try ThreadPool() }
         let source = try weights.source(configuration)
-        backend = try CPUBackend(configuration, source: source, pool: threads, instructionSet: set)
+        backend = try CPUBackend(configuration, source: source, pool: threads, instructionSet: set, tuning: tuning)
     }
 
     init(_ backend: CPUBackend) { self.backend = backend }
@@ -104,6 +109,14 @@ public final class MoELayer: Sendable {
                 expectation: "\(configuration.choices) finite ones")
         }
         return MoELayer(CPUBackend(backend, selectionBias: bias))
+    }
+
+    /// The same layer with another tuning, to compare the two: its weights are shared, not copied.
+    ///
+    /// - Throws: What ``CPUTuning/check(for:)`` throws.
+    public func withTuning(_ tuning: CPUTuning) throws(MoEError) -> MoELayer {
+        try tuning.check(for: instructionSet)
+        return MoELayer(CPUBackend(backend, tuning: tuning))
     }
 
     /// [experts], added to the scores for choosing; nil where the router has none.

@@ -7,6 +7,9 @@ enum CommonOptions {
         "threads", "N", aliases: ["num-threads"], help: "threads; without it, one for each processor")
     static let instructionSet = Option(
         "instruction-set", "SET", help: "baseline, avx2 or avx512; without it, the widest this processor has")
+    static let tuning = Option(
+        "tuning", "LIST",
+        help: "replaces \(CPUTuning.fieldNames.joined(separator: ", ")), as in tile-rows=4,direct-tiles=0")
     static let seed = Option("seed", "N", help: "seed of weights and input [1]")
     static let json = Option(
         "json", "FILE", aliases: ["output-file"], help: "write samples and everything about them to FILE")
@@ -21,6 +24,12 @@ enum CommonOptions {
             throw MoEError.unavailable(what: set.rawValue, reason: "this processor does not have it")
         }
         return set
+    }
+
+    /// This machine's tuning with what the option replaces; nil without the option.
+    static func tuning(_ arguments: Arguments) throws -> CPUTuning? {
+        let chosen = if let set = try instructionSet(arguments) { set } else { try CPUInstructionSet.chosen() }
+        return try arguments.tuning("tuning", of: CPUTuning.chosen(chosen))
     }
 
     static func seed(_ arguments: Arguments) throws(UsageError) -> UInt64 {

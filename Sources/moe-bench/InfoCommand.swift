@@ -25,6 +25,7 @@ enum InfoCommand: Command {
                 "instruction set",
                 "\(chosen.rawValue), of \(CPUInstructionSet.supported.map(\.rawValue).joined(separator: ", "))"
             ),
+            ("tuning", "\(try CPUTuning.chosen(chosen))"),
             ("threads", "\(machine.processors)"),
             ("caches", machine.caches),
             ("memory", machine.memoryBytes > 0 ? Format.bytes(machine.memoryBytes) : "unknown"),

@@ -19,6 +19,7 @@ enum RunCommand: Command {
             "decode through a layer of Mixtral's size"
         ),
         ("moe-bench run --tokens 64 --threads 1 --json one-thread.json", "one thread, samples kept"),
+        ("moe-bench run --tokens 64 --tuning tile-rows=4", "smaller register tiles than the machine's table has"),
     ]
     private static let dtypes = ElementType.allCases.map(\.rawValue) + WeightQuantisation.named.map(\.name)
 
@@ -40,7 +41,8 @@ enum RunCommand: Command {
         Option("groups", "G", help: "groups of experts of a grouped or hierarchical router [8]"),
         Option("device", "NAME", help: "cpu [cpu]"),
         Option("seconds", "S", help: "seconds of timed calls [6]"),
-        CommonOptions.threads, CommonOptions.instructionSet, CommonOptions.seed, CommonOptions.json,
+        CommonOptions.threads, CommonOptions.instructionSet, CommonOptions.tuning, CommonOptions.seed,
+        CommonOptions.json,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
@@ -64,7 +66,8 @@ enum RunCommand: Command {
         return try SuiteRunner(
             .init(
                 entries: [(workload, Double(seconds))], threads: try CommonOptions.threads(arguments),
-                instructionSet: try CommonOptions.instructionSet(arguments), json: try arguments.text("json"),
+                instructionSet: try CommonOptions.instructionSet(arguments),
+                tuning: try CommonOptions.tuning(arguments), json: try arguments.text("json"),
                 command: Array(CommandLine.arguments.dropFirst()))
         ).run()
     }

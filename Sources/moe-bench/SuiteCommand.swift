@@ -13,7 +13,10 @@ enum SuiteCommand: Command {
             "one layer of a published checkpoint on your own activations"
         ),
     ]
-    static let options = [CommonOptions.json, CommonOptions.threads, CommonOptions.seed, CommonOptions.instructionSet]
+    static let options = [
+        CommonOptions.json, CommonOptions.threads, CommonOptions.seed, CommonOptions.instructionSet,
+        CommonOptions.tuning,
+    ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
         let seed = try CommonOptions.seed(arguments)
@@ -25,7 +28,8 @@ enum SuiteCommand: Command {
         return try SuiteRunner(
             .init(
                 entries: entries, threads: try CommonOptions.threads(arguments),
-                instructionSet: try CommonOptions.instructionSet(arguments), json: try arguments.text("json"),
+                instructionSet: try CommonOptions.instructionSet(arguments),
+                tuning: try CommonOptions.tuning(arguments), json: try arguments.text("json"),
                 command: Array(CommandLine.arguments.dropFirst()))
         ).run()
     }

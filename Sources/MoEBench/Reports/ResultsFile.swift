@@ -22,6 +22,8 @@ package struct ResultsFile: Encodable, Sendable {
         package let inputHash: String
         package let threads: Int
         package let instructionSet: String
+        /// As `--tuning` takes it.
+        package let tuning: String
         package let weightBytes: Int
         package let load: WorkloadReport.Load
         package let checkedTokens: Int
@@ -37,6 +39,7 @@ package struct ResultsFile: Encodable, Sendable {
             inputHash = report.comparison.inputHash
             threads = report.threads
             instructionSet = report.instructionSet
+            tuning = report.tuning
             weightBytes = report.weightBytes
             load = report.load
             checkedTokens = report.checkedTokens
@@ -127,6 +130,8 @@ package struct RecordedResults: Decodable, Sendable {
         package let inputHash: String
         package let threads: Int
         package let instructionSet: String
+        /// nil in files of a time when it was not recorded.
+        package let tuning: String?
         package let measurements: [RecordedMeasurement]
         package let failed: [ResultsFile.Entry.Failed]
         package let notRun: [WorkloadReport.NotRun]

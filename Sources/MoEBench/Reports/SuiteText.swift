@@ -7,12 +7,17 @@ package struct SuiteText: Sendable {
     package init(_ terminal: Terminal) { self.terminal = terminal }
 
     /// The machine, in two or three lines.
-    package func machine(_ machine: Machine, threads: Int, instructionSet: String, build: String) -> [String] {
+    ///
+    /// - Parameter tuning: Where it is not the machine's own.
+    package func machine(
+        _ machine: Machine, threads: Int, instructionSet: String, tuning: String?, build: String
+    ) -> [String] {
         [
             terminal.styled("\(machine.processor.isEmpty ? machine.architecture : machine.processor)", .bold)
                 + ", \(threads) of \(machine.processors) processors, \(instructionSet), \(machine.caches), memory "
-                + Format.bytes(machine.memoryBytes),
-            terminal.styled("build \(build)", .faint),
+                + Format.bytes(machine.memoryBytes)
+        ] + (tuning.map { ["tuning \($0)"] } ?? []) + [
+            terminal.styled("build \(build)", .faint)
         ]
     }
 
@@ -34,9 +39,10 @@ package struct SuiteText: Sendable {
                 + reads.joined(separator: ", "))
         var table = TextTable([
             .init("", .left), .init("median"), .init("p95"), .init("tokens/s"), .init("GFLOP/s"),
-            .init("of ceiling"), .init("layer is faster by"),
+            .init("of ceiling"),
+            .init((report.reference == WorkloadRunner.wholeLayer ? "layer" : report.reference) + " is faster by"),
         ])
-        let layer = report.comparison.results.first { $0.subject.name == WorkloadRunner.wholeLayer }?.measurement
+        let layer = report.comparison.results.first { $0.subject.name == report.reference }?.measurement
         for result in report.comparison.results {
             switch result.outcome {
             case .success(let measurement):
@@ -90,7 +96,7 @@ package struct SuiteText: Sendable {
             switch baseline.subject.name {
             case DenseAllExperts.name: Double(workload.experts) / Double(workload.topK)
             case DenseIsoActive.name: 1
-            case ScalarBaseline.name: nil
+            case ScalarBaseline.name, SpecialisationAblation.generic: nil
             default: .nan
             }
         if let ideal, ideal.isNaN { return "" }

@@ -12,6 +12,8 @@ package enum LayerConformance {
         package var code: WeightCode?
         package var group = 32
         package var zeroPoints = false
+        /// nil for the machine's own.
+        package var tuning: CPUTuning?
 
         package var description: String {
             let c = configuration
@@ -28,7 +30,7 @@ package enum LayerConformance {
             return "layer \(instructionSet.rawValue): T \(tokens) H \(c.hidden) F \(c.expertHidden) "
                 + "E \(c.experts)\(identity) k \(c.topK) \(stored) \(c.expert.isGated ? "gated" : "plain") "
                 + "\(c.expert.activation.rawValue)\(c.expert.hasBiases ? " biases" : "")\(shared)"
-                + ", \(c.router.score) \(c.router.selection)"
+                + ", \(c.router.score) \(c.router.selection)" + (tuning.map { ", \($0)" } ?? "")
         }
     }
 
@@ -70,6 +72,7 @@ package enum LayerConformance {
                 }
             }
             cases += try codedCases(set)
+            cases += try tunedCases(set)
             for (index, configuration) in try models().enumerated() {
                 cases.append(Case(configuration: configuration, tokens: 30, instructionSet: set, seed: UInt64(index)))
             }
@@ -92,6 +95,19 @@ package enum LayerConformance {
             }
         }
         return cases
+    }
+
+    /// Every tile that the set's kernels have for several row blocks, over weights that it widens and over widened ones.
+    private static func tunedCases(_ set: CPUInstructionSet) throws(MoEError) -> [Case] {
+        let configuration = try MoEConfiguration(
+            experts: 3, topK: 2, hidden: 301, expertHidden: 67, weightType: .bfloat16)
+        return CPUTuning.everyTile(of: set).enumerated().map { turn, tuning in
+            var tuning = tuning
+            if turn % 2 == 0 { tuning.directTiles = 0 }
+            return Case(
+                configuration: configuration, tokens: 25, instructionSet: set, seed: UInt64(2000 + turn), tuning: tuning
+            )
+        }
     }
 
     /// Small layers that route and compute as published families do.
@@ -140,7 +156,8 @@ package enum LayerConformance {
                     numbers: try weights.source(configuration), configuration: configuration, code: code,
                     group: test.group, zeroPoints: test.zeroPoints))
         }
-        let layer = try MoELayer(configuration, weights: weights, pool: pool, instructionSet: test.instructionSet)
+        let layer = try MoELayer(
+            configuration, weights: weights, pool: pool, instructionSet: test.instructionSet, tuning: test.tuning)
         var generator = SplitMix64(seed: test.seed)
         let x = (0..<test.tokens * configuration.hidden).map { _ in Float(generator.unit() * 3.4 - 1.7) }
         let inputs = Inputs(tokens: test.tokens, hidden: configuration.hidden, batches: [x])

@@ -6,16 +6,19 @@ package struct SuiteRunner {
         package var entries: [(workload: Workload, budget: Double)]
         package var threads: Int?
         package var instructionSet: CPUInstructionSet?
+        package var tuning: CPUTuning?
+        package var contest = WorkloadRunner.Contest.baselines
         package var json: String?
         package var command: [String]
 
         package init(
             entries: [(workload: Workload, budget: Double)], threads: Int? = nil,
-            instructionSet: CPUInstructionSet? = nil, json: String? = nil, command: [String]
+            instructionSet: CPUInstructionSet? = nil, tuning: CPUTuning? = nil, json: String? = nil, command: [String]
         ) {
             self.entries = entries
             self.threads = threads
             self.instructionSet = instructionSet
+            self.tuning = tuning
             self.json = json
             self.command = command
         }
@@ -36,13 +39,18 @@ package struct SuiteRunner {
         let build = BuildIdentity.ofThisProcess()
         let pool = try ThreadPool(threads: settings.threads)
         let instructionSet = if let chosen = settings.instructionSet { chosen } else { try CPUInstructionSet.chosen() }
+        let tuning = if let chosen = settings.tuning { chosen } else { try CPUTuning.chosen(instructionSet) }
+        try tuning.check(for: instructionSet)
         let text = SuiteText(terminal)
         Terminal.print(
-            text.machine(machine, threads: pool.threads, instructionSet: instructionSet.rawValue, build: build)
-                .joined(separator: "\n"))
-        let runner = WorkloadRunner(
-            pool: pool, instructionSet: instructionSet, build: build, interruption: interruption,
+            text.machine(
+                machine, threads: pool.threads, instructionSet: instructionSet.rawValue,
+                tuning: tuning == .detected(instructionSet) ? nil : tuning.description, build: build
+            ).joined(separator: "\n"))
+        var runner = WorkloadRunner(
+            pool: pool, instructionSet: instructionSet, tuning: tuning, build: build, interruption: interruption,
             progress: ProgressLine(terminal))
+        runner.contest = settings.contest
 
         var reports: [WorkloadReport] = []
         var problem: MoEError?

@@ -23,6 +23,10 @@ package struct WorkloadReport: Sendable {
     package let weightBytes: Int
     package let threads: Int
     package let instructionSet: String
+    /// Every field, as `--tuning` takes it.
+    package let tuning: String
+    /// The contender that others are compared with.
+    package let reference: String
     /// Tokens of each batch whose output was checked.
     package let checkedTokens: Int
     package let comparison: Comparison
@@ -30,8 +34,16 @@ package struct WorkloadReport: Sendable {
     package let seconds: Double
 }
 
-/// Measures the layer, its stages and its baselines on one workload.
+/// Measures the layer and what it is compared with on one workload.
 package struct WorkloadRunner: Sendable {
+    /// Who is measured.
+    package enum Contest: Sendable {
+        /// The layer, its stages, and other ways to compute the same.
+        case baselines
+        /// The layer with tiles compiled for their shapes, and without.
+        case specialisation
+    }
+
     /// What baselines may cost before they are left out.
     package struct Limits: Sendable {
         /// FLOPs of one call of dense-all-experts: about half a second a call on two cores.
@@ -46,17 +58,20 @@ package struct WorkloadRunner: Sendable {
 
     package let pool: ThreadPool
     package let instructionSet: CPUInstructionSet
+    package let tuning: CPUTuning
     package let build: String
     package var limits = Limits()
+    package var contest = Contest.baselines
     package let interruption: Interruption
     package let progress: ProgressLine
 
     package init(
-        pool: ThreadPool, instructionSet: CPUInstructionSet, build: String, interruption: Interruption,
-        progress: ProgressLine
+        pool: ThreadPool, instructionSet: CPUInstructionSet, tuning: CPUTuning, build: String,
+        interruption: Interruption, progress: ProgressLine
     ) {
         self.pool = pool
         self.instructionSet = instructionSet
+        self.tuning = tuning
         self.build = build
         self.interruption = interruption
         self.progress = progress
@@ -77,7 +92,8 @@ package struct WorkloadRunner: Sendable {
         let source = try weights.source(configuration)
 
         progress.show("\(workload.name): making weights")
-        let layer = try MoELayer(configuration, weights: weights, pool: pool, instructionSet: instructionSet)
+        let layer = try MoELayer(
+            configuration, weights: weights, pool: pool, instructionSet: instructionSet, tuning: tuning)
         let inputs = Inputs(workload)
         let tokensPerExpert = try Self.tokensPerExpert(layer, inputs)
 
@@ -85,57 +101,15 @@ package struct WorkloadRunner: Sendable {
         let checked = Self.checkedTokens(workload)
         let oracle = try LayerOracle(
             configuration, source: source, inputs: inputs, sample: checked, seed: workload.seed)
-        let check = LayerCheck(oracle)
-
-        let gating = Work.gating(configuration, tokens: workload.tokens)
-        let experts = Work.experts(configuration, form: workload.form, tokensPerExpert: tokensPerExpert)
-        func subject(_ name: String, threads: Int? = nil, instructionSet name2: String? = nil) -> Subject {
-            Subject(
-                name: name, workload: workload, dtype: workload.dtype, threads: threads ?? pool.threads,
-                instructionSet: name2 ?? instructionSet.rawValue)
-        }
-        var contenders: [Contender] = []
-        for (stage, work) in [(LayerStage.Stage.gating, gating), (.routing, .uncounted), (.experts, experts)] {
-            let implementation = try LayerStage(
-                stage, of: layer, subject: subject(stage.rawValue), work: work, inputs: inputs)
-            contenders.append(Contender(implementation, check: check, weight: 2))
-        }
-        contenders.append(
-            Contender(
-                WholeLayer(layer, subject: subject(Self.wholeLayer), work: gating + experts, inputs: inputs),
-                check: check,
-                weight: 2))
-
-        var notRun: [WorkloadReport.NotRun] = []
-        let everyone = Array(
-            repeating: Array(repeating: workload.tokens, count: workload.experts), count: workload.inputBatches)
-        let denseWork = gating + Work.experts(configuration, form: workload.form, tokensPerExpert: everyone)
-        if denseWork.flops <= limits.denseFLOPs {
-            let dense = DenseAllExperts(
-                layer, subject: subject(DenseAllExperts.name), work: denseWork, inputs: inputs)
-            contenders.append(Contender(dense, check: check))
-        } else {
-            notRun.append(.init(name: DenseAllExperts.name, reason: tooLong(denseWork)))
-        }
-
-        progress.show("\(workload.name): dense baseline")
-        contenders.append(
-            try isoActive(
-                workload, subject: subject(DenseIsoActive.name), inputs: inputs, workingSet: experts.workingSet))
-
-        if workload.router != .softmax {
-            notRun.append(.init(name: ScalarBaseline.name, reason: "it routes by softmax"))
-        } else if experts.flops <= limits.scalarFLOPs, 4 * Self.expertWeights(configuration) <= limits.scalarBytes {
-            let scalar = try ScalarBaseline(
-                configuration, source: source,
-                subject: subject(ScalarBaseline.name, threads: 1, instructionSet: "plain Swift"),
-                work: gating + experts,
-                inputs: inputs)
-            contenders.append(
-                Contender(scalar, check: LayerCheck(oracle, tolerance: Tolerance(chain: Tolerance.singleChain))))
-        } else {
-            notRun.append(.init(name: ScalarBaseline.name, reason: tooLong(experts)))
-        }
+        let trial = Trial(
+            workload: workload, configuration: configuration, source: source, layer: layer, inputs: inputs,
+            oracle: oracle, gating: .gating(configuration, tokens: workload.tokens),
+            experts: .experts(configuration, form: workload.form, tokensPerExpert: tokensPerExpert))
+        let (contenders, notRun) =
+            switch contest {
+            case .baselines: try baselines(trial)
+            case .specialisation: (try specialisation(trial), [])
+            }
 
         progress.show("\(workload.name): ceilings")
         let sampler = try CeilingSampler(workingSets: contenders.map(\.implementation.work.workingSet)) {
@@ -152,8 +126,87 @@ package struct WorkloadRunner: Sendable {
         progress.clear()
         return WorkloadReport(
             workload: workload, load: Self.load(tokensPerExpert), weightBytes: layer.weightByteCount,
-            threads: pool.threads, instructionSet: instructionSet.rawValue, checkedTokens: checked,
-            comparison: comparison, notRun: notRun, seconds: (clock.now - start) / .seconds(1))
+            threads: pool.threads, instructionSet: instructionSet.rawValue, tuning: tuning.description,
+            reference: contest == .baselines ? Self.wholeLayer : SpecialisationAblation.specialised,
+            checkedTokens: checked, comparison: comparison, notRun: notRun, seconds: (clock.now - start) / .seconds(1))
+    }
+
+    /// The layer on one workload, made and checked once for all contenders.
+    private struct Trial {
+        let workload: Workload
+        let configuration: MoEConfiguration
+        let source: any WeightSource
+        let layer: MoELayer
+        let inputs: Inputs
+        let oracle: LayerOracle
+        /// The work of the router's product and of the experts.
+        let gating: Work
+        let experts: Work
+    }
+
+    private func subject(
+        _ name: String, _ workload: Workload, threads: Int? = nil, instructionSet: String? = nil
+    ) -> Subject {
+        Subject(
+            name: name, workload: workload, dtype: workload.dtype, threads: threads ?? pool.threads,
+            instructionSet: instructionSet ?? self.instructionSet.rawValue)
+    }
+
+    private func specialisation(_ trial: Trial) throws(MoEError) -> [Contender] {
+        try SpecialisationAblation.contenders(
+            trial.layer, inputs: trial.inputs, check: LayerCheck(trial.oracle), work: trial.gating + trial.experts
+        ) { subject($0, trial.workload) }
+    }
+
+    private func baselines(_ trial: Trial) throws(MoEError) -> ([Contender], [WorkloadReport.NotRun]) {
+        let (workload, configuration, inputs) = (trial.workload, trial.configuration, trial.inputs)
+        let (gating, experts) = (trial.gating, trial.experts)
+        let check = LayerCheck(trial.oracle)
+        var contenders: [Contender] = []
+        for (stage, work) in [(LayerStage.Stage.gating, gating), (.routing, .uncounted), (.experts, experts)] {
+            let implementation = try LayerStage(
+                stage, of: trial.layer, subject: subject(stage.rawValue, workload), work: work, inputs: inputs)
+            contenders.append(Contender(implementation, check: check, weight: 2))
+        }
+        contenders.append(
+            Contender(
+                WholeLayer(
+                    trial.layer, subject: subject(Self.wholeLayer, workload), work: gating + experts, inputs: inputs),
+                check: check,
+                weight: 2))
+
+        var notRun: [WorkloadReport.NotRun] = []
+        let everyone = Array(
+            repeating: Array(repeating: workload.tokens, count: workload.experts), count: workload.inputBatches)
+        let denseWork = gating + Work.experts(configuration, form: workload.form, tokensPerExpert: everyone)
+        if denseWork.flops <= limits.denseFLOPs {
+            let dense = DenseAllExperts(
+                trial.layer, subject: subject(DenseAllExperts.name, workload), work: denseWork, inputs: inputs)
+            contenders.append(Contender(dense, check: check))
+        } else {
+            notRun.append(.init(name: DenseAllExperts.name, reason: tooLong(denseWork)))
+        }
+
+        progress.show("\(workload.name): dense baseline")
+        contenders.append(
+            try isoActive(
+                workload, subject: subject(DenseIsoActive.name, workload), inputs: inputs,
+                workingSet: experts.workingSet))
+
+        if workload.router != .softmax {
+            notRun.append(.init(name: ScalarBaseline.name, reason: "it routes by softmax"))
+        } else if experts.flops <= limits.scalarFLOPs, 4 * Self.expertWeights(configuration) <= limits.scalarBytes {
+            let scalar = try ScalarBaseline(
+                configuration, source: trial.source,
+                subject: subject(ScalarBaseline.name, workload, threads: 1, instructionSet: "plain Swift"),
+                work: gating + experts,
+                inputs: inputs)
+            contenders.append(
+                Contender(scalar, check: LayerCheck(trial.oracle, tolerance: Tolerance(chain: Tolerance.singleChain))))
+        } else {
+            notRun.append(.init(name: ScalarBaseline.name, reason: tooLong(experts)))
+        }
+        return (contenders, notRun)
     }
 
     package static let wholeLayer = "whole layer"
@@ -167,7 +220,9 @@ package struct WorkloadRunner: Sendable {
             configuration, form: workload.form, tokensPerExpert: inputs.batches.map { _ in [workload.tokens] })
         var copies: [MoELayer] = []
         for _ in 0..<DenseIsoActive.copies(of: work.bytes, toCover: workingSet, batches: inputs.batches.count) {
-            copies.append(try MoELayer(configuration, weights: weights, pool: pool, instructionSet: instructionSet))
+            copies.append(
+                try MoELayer(
+                    configuration, weights: weights, pool: pool, instructionSet: instructionSet, tuning: tuning))
         }
         let oracle = try LayerOracle(
             configuration, source: try weights.source(configuration), inputs: inputs,

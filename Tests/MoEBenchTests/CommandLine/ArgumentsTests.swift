@@ -36,6 +36,28 @@ import Testing
         #expect(throws: UsageError.self) { try parse("--tokens", value).number("tokens", in: 1...8) }
     }
 
+    @Test func tunings() throws {
+        let options = [Option("tuning", "LIST", help: "tuning")]
+        let table = CPUTuning(instructionSet: .avx2, firstLevelBytes: 0, secondLevelBytes: 0)
+        func tuning(_ list: String...) throws(UsageError) -> CPUTuning? {
+            try Arguments(list, options: options).tuning("tuning", of: table)
+        }
+        var expected = table
+        expected.tileRows = 4
+        expected.directTiles = 0
+        #expect(try tuning() == nil)
+        #expect(try tuning("--tuning", "tile-rows=4,direct-tiles=0") == expected)
+        #expect(try tuning("--tuning=tile_rows=4,direct_tiles=0") == expected)
+        let unknown = #expect(throws: UsageError.self) { try tuning("--tuning", "tile-rows=4,task-per-thread=8") }
+        #expect("\(try #require(unknown))".contains("Did you mean tasks-per-thread?"))
+        #expect(throws: UsageError("--tuning has \"tile-rows=four\"; expected tile-rows=NUMBER")) {
+            try tuning("--tuning", "tile-rows=four")
+        }
+        for list in ["", ",", "tile-rows", "tile-rows=4,,"] {
+            #expect(throws: UsageError.self) { try tuning("--tuning", list) }
+        }
+    }
+
     @Test func choices() throws {
         #expect(try parse("--dtype", "bf16").choice("dtype", ElementType.self) == .bfloat16)
         let error = #expect(throws: UsageError.self) { try parse("--dtype", "bf15").choice("dtype", ElementType.self) }

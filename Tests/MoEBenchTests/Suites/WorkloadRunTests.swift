@@ -6,10 +6,14 @@ import Testing
 
 /// A small run of the real thing: every row is there, checked, rendered and written.
 @Suite struct WorkloadRunTests {
-    private static func report(_ workload: Workload, budget: Double = 0.3) throws -> WorkloadReport {
-        let runner = WorkloadRunner(
-            pool: try ThreadPool(threads: 2), instructionSet: try CPUInstructionSet.chosen(), build: "test",
+    private static func report(
+        _ workload: Workload, budget: Double = 0.3, contest: WorkloadRunner.Contest = .baselines
+    ) throws -> WorkloadReport {
+        let set = try CPUInstructionSet.chosen()
+        var runner = WorkloadRunner(
+            pool: try ThreadPool(threads: 2), instructionSet: set, tuning: .detected(set), build: "test",
             interruption: Interruption(), progress: ProgressLine(Terminal(hasStyle: false, hasProgress: false)))
+        runner.contest = contest
         return try runner.run(workload, budget: budget)
     }
 
@@ -45,6 +49,49 @@ import Testing
             // What is saved are the samples, not what was made of them.
             #expect(recorded.nanoseconds == result.nanoseconds)
             #expect(recorded.summary?.median == result.summary?.median)
+        }
+    }
+
+    /// The tuning is in the file, in the form that gives it back; files from before that are read all the same.
+    @Test func tuningIsRecorded() throws {
+        let report = try Self.report(Self.tiny, budget: 0.05)
+        let table = CPUTuning.detected(try CPUInstructionSet.chosen())
+        let file = ResultsFile(
+            reports: [report], build: "test", command: ["moe-bench"], machine: Machine(), partial: false)
+        let json = String(decoding: try file.json(), as: UTF8.self)
+        let recorded = try #require(try RecordedResults.read(Data(json.utf8), file: "x.json").entries.first?.tuning)
+        #expect(try table.overridden(by: recorded) == table)
+        let field = "\"tuning\":\"\(recorded)\","
+        #expect(json.contains(field))
+        let older = try RecordedResults.read(Data(json.replacing(field, with: "").utf8), file: "x.json")
+        #expect(older.entries.count == 1 && older.entries[0].tuning == nil)
+    }
+
+    /// Both sides of the ablation pass their checks, of which one is that they agree bit for bit.
+    @Test(arguments: [ElementType.float32, .bfloat16], [1, 12]) func ablation(_ type: ElementType, _ tokens: Int) throws
+    {
+        var workload = Self.tiny
+        workload.weightType = type
+        workload.tokens = tokens
+        let report = try Self.report(workload, budget: 0.1, contest: .specialisation)
+        #expect(report.comparison.results.map(\.subject.name) == ["specialised", "generic"])
+        #expect(report.comparison.results.allSatisfy { $0.failure == nil })
+        let lines = SuiteText(Terminal(hasStyle: false, hasProgress: false)).workload(report)
+        #expect(lines.contains { $0.contains("specialised is faster by") })
+        let row = try #require(lines.last)
+        #expect(row.contains("generic") && row.hasSuffix("×"))
+    }
+
+    /// One bit off is no row.
+    @Test func anotherLastBitIsSeen() throws {
+        let trial = try Trial()
+        let check = SameBits(LayerCheck(trial.oracle), expected: trial.truth, of: "truth")
+        for (batch, y) in trial.truth.enumerated() {
+            try check.verify(.activations(y), batch: batch)
+            var other = y
+            other[y.count - 1] = other[y.count - 1].nextUp
+            try LayerCheck(trial.oracle).verify(.activations(other), batch: batch)
+            #expect(throws: WrongResult.self) { try check.verify(.activations(other), batch: batch) }
         }
     }
 

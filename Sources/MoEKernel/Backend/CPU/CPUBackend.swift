@@ -24,7 +24,7 @@ final class CPUBackend: Backend {
 
     init(
         _ configuration: MoEConfiguration, source: any WeightSource, pool: ThreadPool,
-        instructionSet: CPUInstructionSet
+        instructionSet: CPUInstructionSet, tuning: CPUTuning
     ) throws(MoEError) {
         self.configuration = configuration
         self.pool = pool
@@ -32,18 +32,18 @@ final class CPUBackend: Backend {
         kernels = instructionSet.kernels
         weights = try CPUWeights(configuration, source: source, pool: pool)
         selectionBias = weights.vectors.selectionBias
-        tuning = .detected(instructionSet)
+        self.tuning = tuning
     }
 
-    /// The same layer with another selection bias; the weights are shared.
-    init(_ other: CPUBackend, selectionBias: [Float]) {
+    /// The same layer with another selection bias or tuning; the weights are shared.
+    init(_ other: CPUBackend, selectionBias: [Float]? = nil, tuning: CPUTuning? = nil) {
         configuration = other.configuration
         weights = other.weights
-        self.selectionBias = selectionBias
+        self.selectionBias = selectionBias ?? other.selectionBias
         pool = other.pool
         instructionSet = other.instructionSet
         kernels = other.kernels
-        tuning = other.tuning
+        self.tuning = tuning ?? other.tuning
     }
 
     /// Work that does not stream weights is dealt in pieces of about this many values, so that a single token's share is done by

@@ -1,28 +1,41 @@
 import CPlatform
 import MicroKernels
 
-/// The numbers of the CPU path that depend on the machine, each with its reason; ``init(instructionSet:firstLevelBytes:secondLevelBytes:)``
-/// is the table. None of them changes a result by a bit.
-struct CPUTuning: Sendable, Hashable {
-    /// Rows of a full register tile. More rows read each weight less often; the sums, rows × columns, must fit the registers.
-    var tileRows: Int
-    /// Panels of 16 columns that the tiles of several row blocks take together, 1 or 2. Two halve the reads of activations, but keep
-    /// 32 KiB of weights in the first-level cache.
-    var sharedPanels: Int
-    /// With up to this many row tiles, bf16 and fp16 weights are widened in each of them; with more, once for all.
-    var directTiles: Int
-    /// Bytes of activations that a task keeps in the second-level cache while weights stream past.
-    var activationBytes: Int
-    /// Tasks a thread gets of each matrix product: more wait less for the last one, fewer start less often.
-    var tasksPerThread: Int
+/// The numbers of the CPU path that depend on the machine, each with its reason. None of them changes a result by a bit: they decide
+/// where rows and tasks are cut, never the order of a sum.
+///
+/// ``init(instructionSet:firstLevelBytes:secondLevelBytes:)`` is the table, by machine class: instruction set and sizes of the caches.
+/// A layer takes this machine's, unless ``MoELayer/init(_:weights:pool:instructionSet:tuning:)`` is given another or the environment
+/// variable `MOE_TUNING` replaces some fields; <doc:Tuning> tells more.
+public struct CPUTuning: Sendable, Hashable {
+    /// Rows (tokens of one expert) of a full register tile. More rows read each weight less often; but the sums, rows × columns, must
+    /// fit the registers beside weights and activations. From 1 to the largest tile of the instruction set's kernels.
+    public var tileRows: Int
+    /// Panels of 16 output columns that a tile takes together where an expert has several tiles of rows: 1, or 2 where the instruction
+    /// set's registers hold the sums. Two halve the reads of activations, but keep 32 KiB of weights in the first-level cache instead
+    /// of 16.
+    public var sharedPanels: Int
+    /// The most row tiles that an expert may have for bf16 and fp16 weights to be widened to fp32 in each of them; with more they are
+    /// widened once for all, into the first-level cache. Widening in a tile costs an instruction or two a vector and tile, widening first a
+    /// store a vector. 0 always widens first.
+    public var directTiles: Int
+    /// Bytes of activations that a task keeps in the second-level cache while weights stream past. More read weights from memory less
+    /// often; too many are evicted by the weights. A task takes eight tiles of rows at least.
+    public var activationBytes: Int
+    /// Tasks that each thread gets of a matrix product. With more, threads wait less for the last one; with fewer, there are fewer
+    /// starts, and longer runs of weights.
+    public var tasksPerThread: Int
 
-    /// The table: instruction set by size of the first-level cache.
+    /// Whether tiles run that are compiled for their shape and format, or the generic one, which is only there to be measured against.
+    package var isSpecialised = true
+
+    /// The table.
     ///
     /// - Parameters:
     ///   - instructionSet: Whose kernels run.
     ///   - firstLevelBytes: Of a core's data cache; 0 where the system does not tell, which counts as 32 KiB.
     ///   - secondLevelBytes: Of a core's second-level cache; 0 where the system does not tell, which counts as 256 KiB.
-    init(instructionSet: CPUInstructionSet, firstLevelBytes: Int, secondLevelBytes: Int) {
+    public init(instructionSet: CPUInstructionSet, firstLevelBytes: Int, secondLevelBytes: Int) {
         switch instructionSet {
         case .avx512:
             // 12 rows × 2 panels are 24 sums, and two vectors of weights, of 32 registers. A step is 24 multiply-adds for 14 loads; with
@@ -42,20 +55,25 @@ struct CPUTuning: Sendable, Hashable {
             // 3 rows × 4 vectors leave four of 16 registers for weights, broadcasts and products.
             tileRows = 3
             sharedPanels = 1
+            // Its tiles of several row blocks read fp32 only.
             directTiles = 0
         }
         // Half the cache: the other half holds the weights on their way.
-        activationBytes = max(secondLevelBytes, 256 << 10) / 2
+        activationBytes = min(max(secondLevelBytes, 256 << 10) / 2, Self.mostActivationBytes)
         // The wait for the last of 16 tasks is about 3 % of a matrix product at most.
         tasksPerThread = 16
     }
 
-    /// The tuning of this machine.
-    static func detected(_ instructionSet: CPUInstructionSet) -> CPUTuning {
+    /// The table's entry for this machine.
+    ///
+    /// - Parameter instructionSet: Whose kernels run.
+    public static func detected(_ instructionSet: CPUInstructionSet) -> CPUTuning {
         CPUTuning(
             instructionSet: instructionSet, firstLevelBytes: Int(cp_cache_bytes(1)),
             secondLevelBytes: Int(cp_cache_bytes(2)))
     }
 
-    var sweep: SweepTuning { SweepTuning(sharedPanels: sharedPanels, directTiles: directTiles) }
+    var sweep: SweepTuning {
+        SweepTuning(sharedPanels: sharedPanels, directTiles: directTiles, isSpecialised: isSpecialised)
+    }
 }
