@@ -52,6 +52,13 @@ extension AVX2: ByteDotSet {
     static func tile(
         _ code: PanelCode, zeroPoints: Bool, rows count: Int, panels: Int, _ operands: ByteDotOperands
     ) {
+        var (count, operands) = (count, operands)
+        // Processors with AVX-512 that lack VNNI come here with tiles of up to twelve rows.
+        while count > 6 {
+            tile(code, zeroPoints: zeroPoints, rows: 6, panels: 1, operands)
+            operands = operands.rows(from: 6)
+            count &-= 6
+        }
         switch (code, zeroPoints) {
         case (.int4, false): rows(Int4Dot.self, Symmetric.self, count, panels, operands)
         case (.int4, true): rows(Int4Dot.self, ZeroPointed.self, count, panels, operands)

@@ -17,6 +17,10 @@ public final class MoELayer: Sendable {
     public var instructionSet: CPUInstructionSet { backend.instructionSet }
     /// The tile sizes and cuts of its kernels.
     public var tuning: CPUTuning { backend.tuning }
+    /// How its experts multiply.
+    public var arithmetic: ExpertArithmetic { backend.arithmetic }
+    /// The instructions that multiply bytes where ``arithmetic`` is ``ExpertArithmetic/int8Activations``.
+    package var byteInstructions: String { backend.byteDots.name }
     /// Bytes of packed weights.
     public var weightByteCount: Int { backend.weights.byteCount }
 
@@ -29,12 +33,14 @@ public final class MoELayer: Sendable {
     ///   - weights: Where its weights come from.
     ///   - pool: Threads to run on, for all layers of a model to share; nil starts a pool of this layer's own.
     ///   - instructionSet: Kernels to use; nil takes ``CPUInstructionSet/chosen()``.
+    ///   - arithmetic: How experts multiply.
     ///   - tuning: Tile sizes and cuts; nil takes ``CPUTuning/chosen(_:)``. No tuning changes a result.
     /// - Throws: ``MoEError``: weights that are missing, of the wrong shape or not finite; memory that cannot be had; an
-    ///   instruction set that this machine lacks; a tuning that its kernels cannot run with.
+    ///   instruction set that this machine lacks; a tuning that its kernels cannot run with; an arithmetic that the experts'
+    ///   weights are not made for.
     public init(
         _ configuration: MoEConfiguration, weights: MoEWeights, pool: ThreadPool? = nil,
-        instructionSet: CPUInstructionSet? = nil, tuning: CPUTuning? = nil
+        instructionSet: CPUInstructionSet? = nil, arithmetic: ExpertArithmetic = .exact, tuning: CPUTuning? = nil
     ) throws(MoEError) {
         let set = if let instructionSet { instructionSet } else { try CPUInstructionSet.chosen() }
         guard CPUInstructionSet.supported.contains(set) else {
@@ -44,7 +50,8 @@ public final class MoELayer: Sendable {
         try tuning.check(for: set)
         let threads = if let pool { pool } else { try ThreadPool() }
         let source = try weights.source(configuration)
-        backend = try CPUBackend(configuration, source: source, pool: threads, instructionSet: set, tuning: tuning)
+        backend = try CPUBackend(
+            configuration, source: source, pool: threads, instructionSet: set, tuning: tuning, arithmetic: arithmetic)
     }
 
     init(_ backend: CPUBackend) { self.backend = backend }

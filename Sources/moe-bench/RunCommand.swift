@@ -31,6 +31,9 @@ enum RunCommand: Command {
         Option("experts", "E", aliases: ["num-experts"], help: "experts to choose from [8]"),
         Option("top-k", "K", aliases: ["topk"], help: "experts for each token [2]"),
         Option("dtype", "TYPE", help: "how weights are stored: \(dtypes.joined(separator: ", ")) [fp32]"),
+        Option(
+            "activations", "KIND",
+            help: "what int8 and int4 weights are multiplied with: exact (fp32), or int8 by instructions for bytes [exact]"),
         Option("expert", "KIND", help: "gated (gate, up, down) or plain (up, down) [gated]"),
         Option("activation", "NAME", help: "silu, gelu, gelu_tanh, quick_gelu, relu or relu2 [silu]"),
         Option(
@@ -57,6 +60,7 @@ enum RunCommand: Command {
             topK: try arguments.number("top-k", in: size) ?? 2)
         let dtype = try arguments.choice("dtype", among: dtypes) ?? ElementType.float32.rawValue
         if let type = ElementType(rawValue: dtype) { workload.weightType = type } else { workload.quantisation = dtype }
+        workload.activations = try arguments.choice("activations", ExpertArithmetic.self)
         workload.expert = try arguments.choice("expert", Workload.Expert.self) ?? .gated
         workload.activation = try arguments.choice("activation", Activation.self) ?? .silu
         workload.router = try arguments.choice("router", Workload.Router.self) ?? .softmax

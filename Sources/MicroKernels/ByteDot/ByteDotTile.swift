@@ -96,7 +96,6 @@ public struct ByteDotTile<ISA: ByteDotSet, Code: ByteDotCode, Zero: ZeroPointRul
             }
             var sums = InlineArray<rows, InlineArray<vectors, ISA.Words>>(
                 repeating: InlineArray(repeating: ISA.Words(repeating: 0)))
-            let quads = a + 2 &* rows
             // As many steps as `Code.steps` says; unrolled, the group's loads would all come first and want more registers than there are.
             let end = codes + operands.stepBytes
             var step = codes

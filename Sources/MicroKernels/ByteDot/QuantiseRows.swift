@@ -53,7 +53,7 @@ func byteSum(_ bytes: UInt64) -> Int32 {
     let unsigned = bytes ^ 0x8080_8080_8080_8080
     let even: UInt64 = 0x00ff_00ff_00ff_00ff
     let pairs = (unsigned & even) &+ (unsigned >> 8 & even)
-    return Int32(truncatingIfNeeded: pairs &* 0x0001_0001_0001_0001 >> 48) &- 1024
+    return Int32(truncatingIfNeeded: (pairs &* 0x0001_0001_0001_0001) >> 48) &- 1024
 }
 
 /// As ``packRows(_:_:)``, to bytes.

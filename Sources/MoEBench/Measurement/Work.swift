@@ -4,13 +4,16 @@ import MoEKernel
 package struct Work: Sendable, Hashable, Codable {
     /// Floating-point operations, two a multiply-add. Activations, softmax and sorting are not counted.
     package let flops: Int
+    /// Those of them whose factors are bytes.
+    package let byteOperations: Int
     /// Bytes of weights that have to be read once.
     package let bytes: Int
     /// Bytes that calls walk over before they come back to the same ones: what decides which cache could hold them.
     package let workingSet: Int
 
-    package init(flops: Int, bytes: Int, workingSet: Int? = nil) {
+    package init(flops: Int, byteOperations: Int = 0, bytes: Int, workingSet: Int? = nil) {
         self.flops = flops
+        self.byteOperations = byteOperations
         self.bytes = bytes
         self.workingSet = workingSet ?? bytes
     }
@@ -19,7 +22,9 @@ package struct Work: Sendable, Hashable, Codable {
     package static let uncounted = Work(flops: 0, bytes: 0)
 
     package static func + (a: Work, b: Work) -> Work {
-        Work(flops: a.flops + b.flops, bytes: a.bytes + b.bytes, workingSet: a.workingSet + b.workingSet)
+        Work(
+            flops: a.flops + b.flops, byteOperations: a.byteOperations + b.byteOperations, bytes: a.bytes + b.bytes,
+            workingSet: a.workingSet + b.workingSet)
     }
 }
 
@@ -36,7 +41,8 @@ extension Work {
     ///
     /// - Parameter form: What their weights are quantised to; nil for numbers.
     package static func experts(
-        _ configuration: MoEConfiguration, form: WeightQuantisation? = nil, tokensPerExpert batches: [[Int]]
+        _ configuration: MoEConfiguration, form: WeightQuantisation? = nil, arithmetic: ExpertArithmetic = .exact,
+        tokensPerExpert batches: [[Int]]
     ) -> Work {
         let matrices = configuration.expert.projections.count
         let weights = matrices * configuration.hidden * configuration.expertHidden
@@ -48,8 +54,9 @@ extension Work {
         let assignments = batches.reduce(0) { $0 + $1.reduce(0, +) }
         let touched = batches.reduce(0) { $0 + $1.count { $0 > 0 } }
         let together = (0..<configuration.experts).count { expert in batches.contains { $0[expert] > 0 } }
+        let flops = product(2, weights, assignments) / batches.count
         return Work(
-            flops: product(2, weights, assignments) / batches.count, bytes: bytes * touched / batches.count,
+            flops: flops, byteOperations: arithmetic == .int8Activations ? flops : 0, bytes: bytes * touched / batches.count,
             workingSet: bytes * together)
     }
 

@@ -74,12 +74,15 @@ package struct LayerCheck: OutputCheck {
         let configuration = oracle.configuration, H = configuration.hidden
         try verifyAllFinite(y, count: oracle.tokensPerBatch * H, "output")
         for token in tokens {
-            let allowed = tolerance.output(
+            var allowed = tolerance.output(
                 hidden: H,
                 expertHidden: max(
                     configuration.expertHidden, configuration.shared.width ?? 0, configuration.latent ?? 0),
                 matrices: configuration.expert.projections.count, experts: configuration.experts,
                 topK: configuration.topK, logitScale: token.logitScales.max() ?? 0)
+            if oracle.arithmetic == .int8Activations {
+                allowed += tolerance.roundingFlips(expertHidden: configuration.expertHidden, error: allowed)
+            }
             let norm = token.y.reduce(0) { $0 + $1 * $1 }.squareRoot()
             let largest = tolerance.element(allowed) * norm / Double(H).squareRoot()
             var squares = 0.0

@@ -22,6 +22,7 @@ package struct LayerOracle: Sendable {
     }
 
     package let configuration: MoEConfiguration
+    package let arithmetic: ExpertArithmetic
     package let tokensPerBatch: Int
     /// The checked tokens of each batch.
     package let batches: [[Token]]
@@ -29,9 +30,11 @@ package struct LayerOracle: Sendable {
     /// Computes the reference for `sample` tokens of every batch, all of them where a batch has no more. Which ones follows
     /// from the seed, which no implementation sees.
     package init(
-        _ configuration: MoEConfiguration, source: any WeightSource, inputs: Inputs, sample: Int, seed: UInt64
+        _ configuration: MoEConfiguration, source: any WeightSource, inputs: Inputs, sample: Int, seed: UInt64,
+        arithmetic: ExpertArithmetic = .exact
     ) throws(MoEError) {
         self.configuration = configuration
+        self.arithmetic = arithmetic
         tokensPerBatch = inputs.tokens
         let router = try Self.router(configuration, source)
         var generator = SplitMix64(seed: seed ^ 0x0c5a_11e5_0c5a_11e5)
@@ -47,7 +50,9 @@ package struct LayerOracle: Sendable {
         DispatchQueue.concurrentPerform(iterations: pieces.count) { index in
             let (batch, tokens) = pieces[index]
             let result = Result { () throws(MoEError) in
-                try Self.reference(configuration, source, inputs.batches[batch], tokens, router)
+                try Self.reference(
+                    ReferenceBackend(configuration, source: source, arithmetic: arithmetic), inputs.batches[batch], tokens,
+                    router)
             }
             done.withLock { $0[index] = result }
         }
@@ -58,12 +63,13 @@ package struct LayerOracle: Sendable {
     }
 
     private static func reference(
-        _ configuration: MoEConfiguration, _ source: any WeightSource, _ x: [Float], _ tokens: [Int], _ router: [Float]
+        _ backend: ReferenceBackend, _ x: [Float], _ tokens: [Int], _ router: [Float]
     ) throws(MoEError) -> [Token] {
         if tokens.isEmpty { return [] }
+        let configuration = backend.configuration
         let E = configuration.choices, H = configuration.hidden, k = configuration.slots
         let rows = tokens.map { Array(x[$0 * H..<($0 + 1) * H]) }
-        let output = try ReferenceBackend(configuration, source: source).forward(rows.flatMap { $0 })
+        let output = try backend.forward(rows.flatMap { $0 })
         return tokens.indices.map { i in
             Token(
                 index: tokens[i], y: Array(output.y[i * H..<(i + 1) * H]),

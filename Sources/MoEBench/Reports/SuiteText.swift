@@ -28,7 +28,7 @@ package struct SuiteText: Sendable {
         var lines = [
             terminal.styled(workload.name, .bold)
                 + "  \(workload.sizes)  \(workload.dtype)  \(workload.expert.rawValue) "
-                + "\(workload.activation.rawValue)",
+                + "\(workload.activation.rawValue)\(workload.arithmetic == .exact ? "" : ", int8 activations")",
             "  " + facts(report),
         ]
         let reads = ceilings.reads.map {
@@ -36,7 +36,8 @@ package struct SuiteText: Sendable {
         }
         lines.append(
             "  ceilings: FMA \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s; read "
-                + reads.joined(separator: ", "))
+                + reads.joined(separator: ", ")
+                + (ceilings.byteDot.map { "; byte dot \(Format.significant($0.rate * 1e-9)) Gop/s" } ?? ""))
         var table = TextTable([
             .init("", .left), .init("median"), .init("p95"), .init("tokens/s"), .init("GFLOP/s"),
             .init("of ceiling"),

@@ -5,6 +5,8 @@ import MoEKernel
 package protocol MachineProbe: Sendable {
     /// Runs independent multiply-adds in registers on every thread; returns the floating-point operations done.
     func multiplyAdd() -> Int
+    /// Independent products of bytes in registers on every thread; returns the operations done.
+    func byteDot() -> Int
     /// Reads a buffer once, on every thread; returns the bytes read.
     func read() -> Int
 }
@@ -72,18 +74,22 @@ package final class CeilingSampler {
 
     private let bufferBytes: [Int]
     private var multiplyAdd: Series
+    private var byteDot: Series?
     private var reads: [Series]
 
     /// - Parameters:
     ///   - workingSets: Bytes that the implementations walk over; one read ceiling is measured for each class among them.
+    ///   - byteDots: Whether some of them multiply bytes.
     ///   - probe: Makes a probe that reads a buffer of so many bytes.
-    package init(workingSets: [Int], probe: (Int) throws(MoEError) -> any MachineProbe) throws(MoEError) {
+    package init(workingSets: [Int], byteDots: Bool = false, probe: (Int) throws(MoEError) -> any MachineProbe) throws(MoEError) {
         bufferBytes = Set(workingSets.compactMap(Self.bufferBytes)).sorted()
         var probes: [any MachineProbe] = []
         for bytes in bufferBytes.isEmpty ? [1 << 20] : bufferBytes { probes.append(try probe(bytes)) }
         multiplyAdd = Series(pass: probes[0].multiplyAdd)
         reads = bufferBytes.indices.map { index in Series(pass: probes[index].read) }
         multiplyAdd.calibrate()
+        if byteDots { byteDot = Series(pass: probes[0].byteDot) }
+        byteDot?.calibrate()
         for index in reads.indices { reads[index].calibrate() }
     }
 
@@ -98,6 +104,7 @@ package final class CeilingSampler {
 
     package func sample() {
         multiplyAdd.sample()
+        byteDot?.sample()
         for index in reads.indices { reads[index].sample() }
     }
 
@@ -105,6 +112,8 @@ package final class CeilingSampler {
     package func restart() {
         multiplyAdd.work = []
         multiplyAdd.nanoseconds = []
+        byteDot?.work = []
+        byteDot?.nanoseconds = []
         for index in reads.indices {
             reads[index].work = []
             reads[index].nanoseconds = []
@@ -114,7 +123,7 @@ package final class CeilingSampler {
     /// The ceilings of the passes so far.
     package var ceilings: Ceilings {
         Ceilings(
-            multiplyAdd: multiplyAdd.series,
+            multiplyAdd: multiplyAdd.series, byteDot: byteDot?.series,
             reads: zip(bufferBytes, reads).map { Ceilings.Read(bufferBytes: $0, series: $1.series) })
     }
 }

@@ -6,11 +6,14 @@ package struct Ceilings: Sendable, Hashable, Encodable {
     }
 
     package let multiplyAdd: CeilingSeries
+    /// Products of bytes; nil where nothing in the comparison has any.
+    package let byteDot: CeilingSeries?
     /// By size of the buffer, rising.
     package let reads: [Read]
 
-    package init(multiplyAdd: CeilingSeries, reads: [Read]) {
+    package init(multiplyAdd: CeilingSeries, byteDot: CeilingSeries?, reads: [Read]) {
         self.multiplyAdd = multiplyAdd
+        self.byteDot = byteDot
         self.reads = reads
     }
 
@@ -23,9 +26,12 @@ package struct Ceilings: Sendable, Hashable, Encodable {
     /// The least time the machine could do the work in, and what sets it; nil for work that is not counted.
     package func bound(of work: Work) -> Bound? {
         var bounds: [Bound] = []
-        if work.flops > 0, multiplyAdd.rate > 0 {
-            let rate = multiplyAdd.rate
-            bounds.append(Bound(resource: .multiplyAdd, amount: work.flops, ceiling: rate))
+        let flops = work.flops - work.byteOperations
+        if flops > 0, multiplyAdd.rate > 0 {
+            bounds.append(Bound(resource: .multiplyAdd, amount: flops, ceiling: multiplyAdd.rate))
+        }
+        if work.byteOperations > 0, let rate = byteDot?.rate, rate > 0 {
+            bounds.append(Bound(resource: .byteDot, amount: work.byteOperations, ceiling: rate))
         }
         if work.bytes > 0, let rate = read(forWorkingSet: work.workingSet)?.series.rate, rate > 0 {
             bounds.append(Bound(resource: .read, amount: work.bytes, ceiling: rate))
@@ -38,6 +44,7 @@ package struct Ceilings: Sendable, Hashable, Encodable {
 package struct Bound: Sendable, Hashable {
     package enum Resource: String, Sendable, Hashable, Codable {
         case multiplyAdd = "FMA"
+        case byteDot = "byte dot"
         case read
     }
 

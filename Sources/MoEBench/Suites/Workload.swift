@@ -34,6 +34,8 @@ package struct Workload: Sendable, Hashable, Codable {
     package var weightType = ElementType.float32
     /// What expert weights are quantised to, by its name in ``WeightQuantisation/named``; nil for numbers of `weightType`.
     package var quantisation: String?
+    /// How experts multiply; nil as exactly as weights are stored.
+    package var activations: ExpertArithmetic?
     package var seed: UInt64 = 1
 
     package init(
@@ -72,10 +74,17 @@ package struct Workload: Sendable, Hashable, Codable {
                 field: "quantisation", value: dtype,
                 expectation: "one of \(WeightQuantisation.named.map(\.name).joined(separator: ", "))")
         }
+        guard arithmetic == .exact || form?.code.isInteger == true else {
+            throw .configuration(
+                field: "activations", value: arithmetic.rawValue,
+                expectation: "exact with weights of \(dtype); int8 goes with int8 and int4 weights")
+        }
         return try MoEConfiguration(
             experts: experts, topK: topK, hidden: hidden, expertHidden: expertHidden, router: routerConfiguration,
             expert: kind, weightType: askedType)
     }
+
+    package var arithmetic: ExpertArithmetic { activations ?? .exact }
 
     /// How expert weights are stored.
     package var dtype: String { quantisation ?? weightType.rawValue }

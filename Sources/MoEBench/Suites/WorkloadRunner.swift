@@ -93,18 +93,21 @@ package struct WorkloadRunner: Sendable {
 
         progress.show("\(workload.name): making weights")
         let layer = try MoELayer(
-            configuration, weights: weights, pool: pool, instructionSet: instructionSet, tuning: tuning)
+            configuration, weights: weights, pool: pool, instructionSet: instructionSet, arithmetic: workload.arithmetic,
+            tuning: tuning)
         let inputs = Inputs(workload)
         let tokensPerExpert = try Self.tokensPerExpert(layer, inputs)
 
         progress.show("\(workload.name): float64 reference")
         let checked = Self.checkedTokens(workload)
         let oracle = try LayerOracle(
-            configuration, source: source, inputs: inputs, sample: checked, seed: workload.seed)
+            configuration, source: source, inputs: inputs, sample: checked, seed: workload.seed,
+            arithmetic: workload.arithmetic)
         let trial = Trial(
             workload: workload, configuration: configuration, source: source, layer: layer, inputs: inputs,
             oracle: oracle, gating: .gating(configuration, tokens: workload.tokens),
-            experts: .experts(configuration, form: workload.form, tokensPerExpert: tokensPerExpert))
+            experts: .experts(
+                configuration, form: workload.form, arithmetic: workload.arithmetic, tokensPerExpert: tokensPerExpert))
         let (contenders, notRun) =
             switch contest {
             case .baselines: try baselines(trial)
@@ -112,9 +115,11 @@ package struct WorkloadRunner: Sendable {
             }
 
         progress.show("\(workload.name): ceilings")
-        let sampler = try CeilingSampler(workingSets: contenders.map(\.implementation.work.workingSet)) {
-            (bytes: Int) throws(MoEError) -> any MachineProbe in
-            try CeilingProbe(pool: pool, instructionSet: instructionSet, readBytes: bytes)
+        let sampler = try CeilingSampler(
+            workingSets: contenders.map(\.implementation.work.workingSet), byteDots: workload.arithmetic == .int8Activations
+        ) { (bytes: Int) throws(MoEError) -> any MachineProbe in
+            try CeilingProbe(
+                pool: pool, instructionSet: instructionSet, readBytes: bytes, code: workload.form?.code ?? .int8)
         }
         let progress = progress
         let timer = InterleavedTimer(
@@ -178,7 +183,9 @@ package struct WorkloadRunner: Sendable {
         var notRun: [WorkloadReport.NotRun] = []
         let everyone = Array(
             repeating: Array(repeating: workload.tokens, count: workload.experts), count: workload.inputBatches)
-        let denseWork = gating + Work.experts(configuration, form: workload.form, tokensPerExpert: everyone)
+        let denseWork = gating
+            + Work.experts(
+                configuration, form: workload.form, arithmetic: workload.arithmetic, tokensPerExpert: everyone)
         if denseWork.flops <= limits.denseFLOPs {
             let dense = DenseAllExperts(
                 trial.layer, subject: subject(DenseAllExperts.name, workload), work: denseWork, inputs: inputs)
@@ -195,6 +202,8 @@ package struct WorkloadRunner: Sendable {
 
         if workload.router != .softmax {
             notRun.append(.init(name: ScalarBaseline.name, reason: "it routes by softmax"))
+        } else if workload.arithmetic != .exact {
+            notRun.append(.init(name: ScalarBaseline.name, reason: "it does not round activations"))
         } else if experts.flops <= limits.scalarFLOPs, 4 * Self.expertWeights(configuration) <= limits.scalarBytes {
             let scalar = try ScalarBaseline(
                 configuration, source: trial.source,
@@ -217,19 +226,23 @@ package struct WorkloadRunner: Sendable {
         let configuration = try workload.isoActiveConfiguration()
         let weights = workload.weights
         let work = Work.experts(
-            configuration, form: workload.form, tokensPerExpert: inputs.batches.map { _ in [workload.tokens] })
+            configuration, form: workload.form, arithmetic: workload.arithmetic,
+            tokensPerExpert: inputs.batches.map { _ in [workload.tokens] })
         var copies: [MoELayer] = []
         for _ in 0..<DenseIsoActive.copies(of: work.bytes, toCover: workingSet, batches: inputs.batches.count) {
             copies.append(
                 try MoELayer(
-                    configuration, weights: weights, pool: pool, instructionSet: instructionSet, tuning: tuning))
+                    configuration, weights: weights, pool: pool, instructionSet: instructionSet,
+                    arithmetic: workload.arithmetic, tuning: tuning))
         }
         let oracle = try LayerOracle(
             configuration, source: try weights.source(configuration), inputs: inputs,
-            sample: min(Self.checkedTokens(workload), 4), seed: workload.seed)
+            sample: min(Self.checkedTokens(workload), 4), seed: workload.seed, arithmetic: workload.arithmetic)
         let implementation = try DenseIsoActive(
             copies, subject: subject,
-            work: Work(flops: work.flops, bytes: work.bytes, workingSet: work.bytes * copies.count), inputs: inputs)
+            work: Work(
+                flops: work.flops, byteOperations: work.byteOperations, bytes: work.bytes,
+                workingSet: work.bytes * copies.count), inputs: inputs)
         return Contender(implementation, check: LayerCheck(oracle))
     }
 

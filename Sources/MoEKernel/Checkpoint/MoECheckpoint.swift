@@ -73,17 +73,19 @@ public struct MoECheckpoint: Sendable {
     ///   - weightType: how weights are to be kept in memory; nil keeps them as stored.
     ///   - pool: threads for this layer alone; nil uses those that all layers of this checkpoint share.
     ///   - instructionSet: which kernels to run; nil takes the widest that the processor has.
+    ///   - arithmetic: how experts multiply.
     ///   - tuning: their tile sizes and cuts; nil takes ``CPUTuning/chosen(_:)``.
-    /// - Throws: what ``weightSource(layer:)`` and ``MoELayer/init(_:weights:pool:instructionSet:tuning:)`` throw.
+    /// - Throws: what ``weightSource(layer:)`` and ``MoELayer/init(_:weights:pool:instructionSet:arithmetic:tuning:)`` throw.
     public func layer(
         _ index: Int, weightType: ElementType? = nil, pool: ThreadPool? = nil,
-        instructionSet: CPUInstructionSet? = nil, tuning: CPUTuning? = nil
+        instructionSet: CPUInstructionSet? = nil, arithmetic: ExpertArithmetic = .exact, tuning: CPUTuning? = nil
     ) throws(MoEError) -> MoELayer {
         let configuration = try configuration(layer: index, weightType: weightType)
         let weights = MoEWeights(try weightSource(layer: index))
         let threads = if let pool { pool } else { try sharedPool.get() }
         return try MoELayer(
-            configuration, weights: weights, pool: threads, instructionSet: instructionSet, tuning: tuning)
+            configuration, weights: weights, pool: threads, instructionSet: instructionSet,
+            arithmetic: arithmetic, tuning: tuning)
     }
 }
 

@@ -79,12 +79,14 @@ final class Fake: Implementation {
 /// A machine whose limits nothing reaches.
 struct FastProbe: MachineProbe {
     func multiplyAdd() -> Int { 1 << 40 }
+    func byteDot() -> Int { 1 << 40 }
     func read() -> Int { 1 << 40 }
 }
 
 /// A machine that does a thousand operations in at least a microsecond.
 struct SlowProbe: MachineProbe {
     func multiplyAdd() -> Int { spin() }
+    func byteDot() -> Int { spin() }
     func read() -> Int { spin() }
 
     private func spin() -> Int {

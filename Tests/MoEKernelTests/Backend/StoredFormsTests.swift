@@ -230,13 +230,14 @@ import Testing
 }
 
 /// Codes given by a function, with the scale 2⁻³.
-private struct FunctionCodes: WeightSource {
+struct FunctionCodes: WeightSource {
     let configuration: MoEConfiguration
     let code: WeightCode
+    var group = 16
     let function: @Sendable (Int, Int) -> UInt8
 
     func format(of name: WeightName) -> WeightFormat {
-        name == .router ? .plain(.float32) : .quantised(code, group: 16)
+        name == .router ? .plain(.float32) : .quantised(code, group: group)
     }
     func read(_ name: WeightName, rows: Range<Int>, into target: UnsafeMutableRawBufferPointer) throws(MoEError) {
         let columns = configuration.shape(of: name).columns

@@ -19,18 +19,22 @@ final class CPUBackend: Backend {
     let pool: ThreadPool
     let instructionSet: CPUInstructionSet
     let kernels: any KernelSet
+    let byteDots: any ByteDotKernels
+    let arithmetic: ExpertArithmetic
     let tuning: CPUTuning
     let identity = LayerIdentity()
 
     init(
         _ configuration: MoEConfiguration, source: any WeightSource, pool: ThreadPool,
-        instructionSet: CPUInstructionSet, tuning: CPUTuning
+        instructionSet: CPUInstructionSet, tuning: CPUTuning, arithmetic: ExpertArithmetic
     ) throws(MoEError) {
         self.configuration = configuration
         self.pool = pool
         self.instructionSet = instructionSet
         kernels = instructionSet.kernels
-        weights = try CPUWeights(configuration, source: source, pool: pool)
+        byteDots = instructionSet.byteDots
+        self.arithmetic = arithmetic
+        weights = try CPUWeights(configuration, source: source, arithmetic: arithmetic, pool: pool)
         selectionBias = weights.vectors.selectionBias
         self.tuning = tuning
     }
@@ -43,8 +47,13 @@ final class CPUBackend: Backend {
         pool = other.pool
         instructionSet = other.instructionSet
         kernels = other.kernels
+        byteDots = other.byteDots
+        arithmetic = other.arithmetic
         self.tuning = tuning ?? other.tuning
     }
+
+    /// Whether any expert's matrices want bytes.
+    var usesByteDots: Bool { arithmetic == .int8Activations }
 
     /// Work that does not stream weights is dealt in pieces of about this many values, so that a single token's share is done by
     /// the caller alone rather than paid for in wake-ups.

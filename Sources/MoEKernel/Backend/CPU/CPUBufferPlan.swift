@@ -53,9 +53,12 @@ extension CPUBackend {
             weights.down.tileFloats(tileRows), weights.sharedDown?.tileFloats(tileRows) ?? 0)
         // Lone matrices are the router and those of the latent width.
         let shallowest = min(c.hidden, c.latent ?? c.hidden)
-        let scratchFloats = SweepScratch.floats(
-            rows: min(max(tokenTiles, 1), Self.blockTiles(tuning, depth: shallowest)) * tileRows, kernels: kernels,
-            tuning: tuning)
+        let scratchSize = SweepScratch.Size(
+            rows: min(max(tokenTiles, 1), Self.blockTiles(tuning, depth: shallowest)) * tileRows, backend: self)
+        // The shared expert reads the tokens that the router's packing left, unless it wants bytes.
+        let packsShared = weights.sharedInner?.format.isByteDot ?? false
+        let rowTileFloats = max(
+            weights.inner.tileFloats(tileRows), packsShared ? weights.sharedInner!.tileFloats(tileRows) : 0)
         let choosing = c.capacity != .unlimited || c.router.isExpertChoice
         let routerRows = capacity.routerInput || c.router.input != .identity
         let latentRows = tokens * (c.latent ?? 0)
@@ -86,7 +89,7 @@ extension CPUBackend {
             rowTokens: reserve(Int32.self, rows),
             rowWeights: reserve(Float.self, rows, if: c.weightSide == .input),
             slotRows: reserve(Int32.self, pairs),
-            rowTiles: reserve(Float.self, bufferTiles * weights.inner.tileFloats(tileRows)),
+            rowTiles: reserve(Float.self, bufferTiles * rowTileFloats),
             innerTiles: reserve(Float.self, bufferTiles * innerTileFloats),
             rows: reserve(Float.self, rows * c.expertWidth),
             latentRows: reserve(Float.self, latentRows, if: c.latent != nil),
@@ -97,7 +100,7 @@ extension CPUBackend {
             units: reserve(ExpertUnit.self, rowTiles),
             tasks: reserve(ExpertTask.self, taskCapacity),
             progress: reserve(ExpertProgress.self, rowTiles),
-            scratch: reserve(Float.self, pool.threads * scratchFloats)
+            scratch: reserve(Float.self, pool.threads * scratchSize.total)
         )
         return { base in
             CPUStageBuffers(
@@ -109,7 +112,7 @@ extension CPUBackend {
                 denseIndices: o.denseIndices.optional(base), denseWeights: o.denseWeights.optional(base),
                 offsets: o.offsets.at(base), rowTokens: o.rowTokens.at(base),
                 rowWeights: o.rowWeights.optional(base), slotRows: o.slotRows.at(base),
-                rowTiles: o.rowTiles.at(base), innerTiles: o.innerTiles.at(base), innerTileFloats: innerTileFloats,
+                rowTiles: o.rowTiles.at(base), rowTileFloats: rowTileFloats, innerTiles: o.innerTiles.at(base), innerTileFloats: innerTileFloats,
                 rows: o.rows.at(base), latentRows: o.latentRows.optional(base),
                 latentOutput: o.latentOutput.optional(base), latentTiles: o.latentTiles.optional(base),
                 sharedRows: o.sharedRows.at(base),
@@ -117,7 +120,7 @@ extension CPUBackend {
                     units: o.units.at(base), tasks: o.tasks.at(base), progress: o.progress.at(base),
                     taskCapacity: taskCapacity, unitTiles: unitTiles, bufferTiles: bufferTiles, tuning: self.tuning,
                     threads: self.pool.threads),
-                scratch: SweepScratch(base: o.scratch.at(base), floats: scratchFloats))
+                scratch: SweepScratch(base: o.scratch.at(base), size: scratchSize))
         }
     }
 }

@@ -16,9 +16,10 @@ extension CPUBackend {
         }
         schedule.cut(
             inner: .init(routed: weights.inner.panels, shared: weights.sharedInner?.panels ?? 0),
-            down: .init(routed: weights.down.panels, shared: weights.sharedDown?.panels ?? 0))
+            down: .init(routed: weights.down.panels, shared: weights.sharedDown?.panels ?? 0),
+            packsShared: weights.sharedInner?.format.isByteDot ?? false)
         let stage = ExpertStage(
-            backend: self, x: input, plan: plan, memory: memory, schedule: schedule,
+            backend: self, x: input, tokens: x, plan: plan, memory: memory, schedule: schedule,
             inner: InnerFunction(configuration.expert))
         pool.run(stage, tasks: schedule.taskCount)
         if configuration.identityExperts > 0 {

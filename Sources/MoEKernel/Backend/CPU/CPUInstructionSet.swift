@@ -3,7 +3,9 @@ import MicroKernels
 
 #if arch(x86_64)
     import MicroKernelsAVX2
+    import MicroKernelsAVX2VNNI
     import MicroKernelsAVX512
+    import MicroKernelsAVX512VNNI
 #endif
 
 /// The instruction sets the CPU kernels are compiled for.
@@ -38,6 +40,23 @@ public enum CPUInstructionSet: String, Sendable, Hashable, CaseIterable {
                 expectation: "one of \(supported.map(\.rawValue).joined(separator: ", ")) on this machine")
         }
         return wanted
+    }
+
+    /// The set's kernels over bytes: the best that this processor has of the set's width.
+    package var byteDots: any ByteDotKernels { supportedByteDots.last! }
+
+    /// All that it has of the set's width, slowest first.
+    package var supportedByteDots: [any ByteDotKernels] {
+        #if arch(x86_64)
+            let features = cp_detect_features()
+            switch self {
+            case .baseline: return [BaselineByteDots()]
+            case .avx2: return features.avx_vnni ? [AVX2ByteDots(), AVX2VNNIByteDots()] : [AVX2ByteDots()]
+            case .avx512: return features.avx512_vnni ? [AVX2ByteDots(), AVX512VNNIByteDots()] : [AVX2ByteDots()]
+            }
+        #else
+            return [BaselineByteDots()]
+        #endif
     }
 
     /// The set's kernels. Ask only for a supported set: others crash at their first instruction.

@@ -41,9 +41,9 @@ struct CPUStageBuffers: @unchecked Sendable {
     /// [rows], where weights act on inputs.
     let rowWeights: UnsafeMutablePointer<Float>?
     let slotRows: UnsafeMutablePointer<Int32>
-    /// Gathered and inner activations of the experts that are being worked on (see ``ExpertSchedule``), the latter
-    /// `innerTileFloats` a tile.
+    /// Gathered and inner activations of the experts that are being worked on (see ``ExpertSchedule``), in tiles of so many floats.
     let rowTiles: UnsafeMutablePointer<Float>
+    let rowTileFloats: Int
     let innerTiles: UnsafeMutablePointer<Float>
     let innerTileFloats: Int
     /// The experts' outputs, [rows, expert width].

@@ -21,7 +21,9 @@ final class CPUWeights: Sendable {
 
     var byteCount: Int { region.byteCount }
 
-    init(_ configuration: MoEConfiguration, source: any WeightSource, pool: ThreadPool) throws(MoEError) {
+    init(
+        _ configuration: MoEConfiguration, source: any WeightSource, arithmetic: ExpertArithmetic, pool: ThreadPool
+    ) throws(MoEError) {
         let c = configuration
         vectors = try CPUVectors(c, source: source)
         var layout = RegionLayout()
@@ -30,6 +32,24 @@ final class CPUWeights: Sendable {
             return try .holding(names, of: source, c, pool: pool)
         }
         let innerProjections: [Projection] = c.expert.isGated ? [.gate, .up] : [.up]
+        // Bytes go from the inner matrices straight to down, so both must take them.
+        func formats(_ inner: [WeightName], _ down: [WeightName]) throws(MoEError) -> (PanelFormat, PanelFormat) {
+            let (first, second) = (try format(inner), try format(down))
+            if arithmetic == .int8Activations, case .coded(let a) = first, case .coded(let b) = second,
+                a.takesInt8Activations, b.takesInt8Activations
+            {
+                return (.byteDot(a), .byteDot(b))
+            }
+            return (first, second)
+        }
+        let (innerFormat, downFormat) = try formats(
+            (0..<c.experts).flatMap { e in innerProjections.map { .expert(e, $0) } },
+            (0..<c.experts).map { .expert($0, .down) })
+        guard arithmetic == .exact || innerFormat.isByteDot else {
+            throw .configuration(
+                field: "arithmetic", value: arithmetic.rawValue,
+                expectation: "experts that are all int8 or all int4 codes in groups of 32 or a multiple; else exact")
+        }
 
         var routerRows: [PackingJob.Rows] = [.init(.router, c.choices)]
         groupColumn = c.choices
@@ -42,13 +62,12 @@ final class CPUWeights: Sendable {
             groups: 1, depth: c.hidden, columns: routerRows.reduce(0) { $0 + $1.count }, gated: false,
             format: .holding(routerRows.map(\.name), of: source, c, pool: pool), hasBiases: c.router.hasBias,
             layout: &layout)
-        var inner = try PackedMatrices(
+        var inner = PackedMatrices(
             groups: c.experts, depth: c.expertWidth, columns: c.expertHidden, gated: c.expert.isGated,
-            format: format((0..<c.experts).flatMap { e in innerProjections.map { .expert(e, $0) } }),
-            hasBiases: c.expert.hasBiases, layout: &layout)
-        var down = try PackedMatrices(
+            format: innerFormat, hasBiases: c.expert.hasBiases, layout: &layout)
+        var down = PackedMatrices(
             groups: c.experts, depth: c.expertHidden, columns: c.expertWidth, gated: false,
-            format: format((0..<c.experts).map { .expert($0, .down) }), hasBiases: c.expert.hasBiases, layout: &layout)
+            format: downFormat, hasBiases: c.expert.hasBiases, layout: &layout)
         var latentIn: PackedMatrices?
         var latentOut: PackedMatrices?
         if let latent = c.latent {
@@ -63,11 +82,12 @@ final class CPUWeights: Sendable {
         var sharedInner: PackedMatrices?
         var sharedDown: PackedMatrices?
         if let width = c.shared.width {
-            sharedInner = try PackedMatrices(
+            let (innerFormat, downFormat) = try formats(innerProjections.map { .shared($0) }, [.shared(.down)])
+            sharedInner = PackedMatrices(
                 groups: 1, depth: c.hidden, columns: width, gated: c.expert.isGated,
-                format: format(innerProjections.map { .shared($0) }), hasBiases: c.hasSharedBiases, layout: &layout)
-            sharedDown = try PackedMatrices(
-                groups: 1, depth: width, columns: c.hidden, gated: false, format: format([.shared(.down)]),
+                format: innerFormat, hasBiases: c.hasSharedBiases, layout: &layout)
+            sharedDown = PackedMatrices(
+                groups: 1, depth: width, columns: c.hidden, gated: false, format: downFormat,
                 hasBiases: c.hasSharedBiases, layout: &layout)
         }
         let region = try MemoryRegion(bytes: layout.byteCount, purpose: "packed weights")

@@ -6,14 +6,22 @@ import Synchronization
 package final class CeilingProbe: Sendable {
     private let pool: ThreadPool
     private let kernels: any KernelSet
+    private let byteDots: any ByteDotKernels
+    private let byteCode: PanelCode
     private let buffer: MemoryRegion
     private let steps: Int
     private let pieceBytes: Int
 
-    /// - Parameter readBytes: The working set to read; rounded so that every thread reads whole pieces.
-    package init(pool: ThreadPool, instructionSet: CPUInstructionSet, readBytes: Int) throws(MoEError) {
+    /// - Parameters:
+    ///   - readBytes: The working set to read; rounded so that every thread reads whole pieces.
+    ///   - code: The code whose products of bytes are timed: int4 or int8.
+    package init(
+        pool: ThreadPool, instructionSet: CPUInstructionSet, readBytes: Int, code: WeightCode = .int8
+    ) throws(MoEError) {
         self.pool = pool
         kernels = instructionSet.kernels
+        byteDots = instructionSet.byteDots
+        byteCode = PanelCode(code)
         steps = 100_000
         pieceBytes = max(readBytes / (pool.threads * Self.piecesPerThread), 4096) & ~511
         buffer = try MemoryRegion(
@@ -29,6 +37,17 @@ package final class CeilingProbe: Sendable {
             pool.run(ChainWork(kernels: kernels, steps: steps, sink: sink), tasks: pool.threads * Self.piecesPerThread)
         }
         return pool.threads * Self.piecesPerThread * steps * 12 * kernels.lanes * 2
+    }
+
+    /// Independent products of bytes in registers on every thread; returns the operations done, two a product.
+    package func byteDot() -> Int {
+        let sink = Atomic<UInt32>(0)
+        withUnsafePointer(to: sink) { sink in
+            pool.run(
+                ByteWork(kernels: byteDots, code: byteCode, steps: steps, sink: sink),
+                tasks: pool.threads * Self.piecesPerThread)
+        }
+        return pool.threads * Self.piecesPerThread * steps * 12 * byteDots.lanes * 8
     }
 
     /// Reads the whole buffer once, split over the threads; returns the bytes read.
@@ -55,6 +74,17 @@ private struct ChainWork: ParallelWork {
         // The result reaches memory that others can see, so the work cannot be left out.
         let result = kernels.multiplyAddChains(steps: steps, seed: Float(task) * 0x1p-20)
         sink.pointee.store(result.bitPattern, ordering: .relaxed)
+    }
+}
+
+private struct ByteWork: ParallelWork {
+    let kernels: any ByteDotKernels
+    let code: PanelCode
+    let steps: Int
+    let sink: UnsafePointer<Atomic<UInt32>>
+
+    func run(task: Int, worker: Int) {
+        sink.pointee.store(kernels.dotChains(code, steps: steps, seed: UInt32(task)), ordering: .relaxed)
     }
 }
 

@@ -54,6 +54,7 @@ struct ExpertSchedule {
     private(set) var unitCount = 0
     private(set) var taskCount = 0
     private var tiles = 0
+    private var packsShared = false
     /// Tasks that must still be listed, were nothing cut finer: whatever is cut leaves room for them.
     private var owed = 0
 
@@ -113,7 +114,10 @@ struct ExpertSchedule {
     }
 
     /// Lists the tasks of all units.
-    mutating func cut(inner: Width, down: Width) {
+    ///
+    /// - Parameter packsShared: Whether the shared expert's rows must be packed too.
+    mutating func cut(inner: Width, down: Width, packsShared: Bool = false) {
+        self.packsShared = packsShared
         guard unitCount > 0 else { return }
         let tasksPerUnit = max(threads * tuning.tasksPerThread / unitCount, 1)
         let lag = 1 + (threads - 1) / tasksPerUnit
@@ -142,7 +146,7 @@ struct ExpertSchedule {
     private mutating func pack(_ unit: Int) {
         guard unit < unitCount else { return }
         owed -= 1
-        guard units[unit].expert >= 0 else { return }
+        guard units[unit].expert >= 0 || packsShared else { return }
         tasks[taskCount] = ExpertTask(unit: Int32(unit), step: .pack, firstPanel: 0, panels: 0)
         progress[unit].pack.store(1, ordering: .relaxed)
         taskCount += 1

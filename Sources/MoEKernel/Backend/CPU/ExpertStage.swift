@@ -5,7 +5,9 @@ import Synchronization
 /// The experts' work as the pool runs it, in the order of an ``ExpertSchedule``.
 struct ExpertStage: ParallelWork {
     let backend: CPUBackend
+    /// What the routed experts read, and what the shared one does.
     let x: Activations
+    let tokens: Activations
     let plan: Dispatch
     let memory: CPUStageBuffers
     let schedule: ExpertSchedule
@@ -68,10 +70,10 @@ struct ExpertStage: ParallelWork {
 
     private func innerBlock(_ unit: ExpertUnit) -> RowBlock {
         let matrices = innerMatrices(unit)
-        let tileFloats = matrices.tileFloats(backend.tuning.tileRows)
         let tiles =
-            unit.expert < 0
-            ? memory.tokenTiles + Int(unit.firstTile) * tileFloats : memory.rowTiles + Int(unit.place) * tileFloats
+            unit.expert < 0 && !matrices.format.isByteDot
+            ? memory.tokenTiles + Int(unit.firstTile) * matrices.tileFloats(backend.tuning.tileRows)
+            : memory.rowTiles + Int(unit.place) * memory.rowTileFloats
         return RowBlock(
             matrices: matrices, group: max(Int(unit.expert), 0), activations: tiles, split: split(unit))
     }
@@ -105,16 +107,20 @@ struct ExpertStage: ParallelWork {
     /// Gathers the unit's token rows while packing them; no other copy of the activations is made.
     private func pack(_ unit: ExpertUnit) {
         let split = split(unit)
-        let tileFloats = backend.weights.inner.tileFloats(backend.tuning.tileRows)
+        let matrices = innerMatrices(unit)
+        let isShared = unit.expert < 0
+        let input = isShared ? tokens : x
+        let tileFloats = matrices.tileFloats(backend.tuning.tileRows)
         for tile in 0..<split.count {
             let row = Int(unit.firstRow) + split.start(tile)
-            backend.kernels.pack(
-                PackRows(
-                    source: x.base, bfloat16: x.type == .bfloat16, depth: backend.configuration.expertWidth,
-                    tokens: plan.rowTokens + row, firstToken: 0, rows: split.start(tile + 1) - split.start(tile),
-                    factors: memory.rowWeights.map { UnsafePointer($0 + row) },
-                    tile: memory.rowTiles + (Int(unit.place) + tile) * tileFloats,
-                    blockStride: backend.tuning.tileRows * PanelLayout.block))
+            let pack = PackRows(
+                source: input.base, bfloat16: input.type == .bfloat16, depth: matrices.depth,
+                tokens: isShared ? nil : plan.rowTokens + row, firstToken: isShared ? row : 0,
+                rows: split.start(tile + 1) - split.start(tile),
+                factors: isShared ? nil : memory.rowWeights.map { UnsafePointer($0 + row) },
+                tile: memory.rowTiles + (Int(unit.place) * memory.rowTileFloats + tile * tileFloats),
+                blockStride: backend.tuning.tileRows * PanelLayout.block)
+            if matrices.format.isByteDot { backend.byteDots.pack(pack) } else { backend.kernels.pack(pack) }
         }
     }
 }

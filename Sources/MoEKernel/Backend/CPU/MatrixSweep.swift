@@ -12,17 +12,25 @@ struct RowBlock {
 /// Scratch memory of a pool's workers for sweeps.
 struct SweepScratch: @unchecked Sendable {
     let base: UnsafeMutablePointer<Float>
-    let floats: Int
+    let size: Size
 
-    /// Floats a worker needs for blocks of at most `rows` rows.
-    static func floats(rows: Int, kernels: any KernelSet, tuning: CPUTuning) -> Int {
-        // A transposition reads eight rows even where fewer are left.
-        let accumulators = 16 * (max(rows * tuning.sharedPanels, tuning.tileRows * kernels.panelsTogether) + 7)
-        return widenedFloats(tuning) + accumulators
-    }
+    /// Floats of a worker.
+    struct Size {
+        /// Weights that were widened, or activations that are to be rounded.
+        let widened: Int
+        let accumulators: Int
+        var total: Int { widened + accumulators }
 
-    static func widenedFloats(_ tuning: CPUTuning) -> Int {
-        tuning.sharedPanels * PanelLayout.block * PanelLayout.width
+        /// What blocks of at most `rows` rows need.
+        init(rows: Int, backend: CPUBackend) {
+            let tuning = backend.tuning
+            widened = max(
+                tuning.sharedPanels * PanelLayout.block * PanelLayout.width,
+                backend.usesByteDots ? rows * ByteDotLayout.group : 0)
+            let together = max(backend.kernels.panelsTogether, backend.byteDots.panelsTogether)
+            // A transposition reads eight rows even where fewer are left.
+            accumulators = 16 * (max(rows * tuning.sharedPanels, tuning.tileRows * together) + 7)
+        }
     }
 }
 
@@ -44,9 +52,8 @@ extension CPUBackend {
         worker: Int
     ) {
         let matrices = block.matrices
-        let mine = scratch.base + worker * scratch.floats
-        kernels.sweep(
-            PanelSweep(
+        let mine = scratch.base + worker * scratch.size.total
+        let sweep = PanelSweep(
                 activations: block.activations, tileStride: matrices.tileFloats(tuning.tileRows),
                 blockStride: tuning.tileRows * PanelLayout.block, tiles: block.split, depth: matrices.depth,
                 weights: matrices.weights(ofGroup: block.group), format: matrices.format, panels: panels,
@@ -54,8 +61,9 @@ extension CPUBackend {
                 biases: matrices.biases.map {
                     UnsafePointer($0 + block.group * matrices.panels * PanelLayout.width)
                 },
-                accumulators: mine + SweepScratch.widenedFloats(tuning), widened: mine, epilogue: epilogue,
-                tuning: tuning.sweep))
+                accumulators: mine + scratch.size.widened, widened: mine, epilogue: epilogue,
+                tuning: tuning.sweep)
+        if matrices.format.isByteDot { byteDots.sweep(sweep) } else { kernels.sweep(sweep) }
     }
 
     /// Multiplies packed token tiles by a lone matrix and stores the rows of its result, [tokens, columns].

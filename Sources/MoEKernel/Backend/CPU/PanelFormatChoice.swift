@@ -45,6 +45,11 @@ extension PanelCoding {
     }
 }
 
+extension PanelCoding {
+    /// Whether 32 activations that share a scale meet one scale of weights.
+    var takesInt8Activations: Bool { (code == .int4 || code == .int8) && groupShift >= 5 }
+}
+
 extension PanelCode {
     init(_ code: WeightCode) {
         self =

@@ -212,6 +212,32 @@ enum PanelInterleave {
         }
     }
 
+    /// As ``codes(_:rowBytes:start:count:_:_:)``, for products of bytes (see ``ByteDotLayout``).
+    static func byteDots(
+        _ source: UnsafeRawPointer, rowBytes: Int, start: Int, count: Int, _ code: PanelCode,
+        _ target: UnsafeMutableRawPointer
+    ) {
+        // Bytes of a row that a quad of k takes.
+        let quadBytes = code.isByte ? 4 : 2
+        let end: Int = code.isByte ? start &+ count : (start &+ count &+ 1) / 2
+        func quad(_ column: Int, _ k: Int) -> UInt32 {
+            let at: Int = code.isByte ? k : k / 2
+            let row = source + (column &* rowBytes &+ at)
+            if at &+ quadBytes > end { return UInt32(bytes(row, max(end &- at, 0))) }
+            return code.isByte ? row.loadUnaligned(as: UInt32.self) : UInt32(row.loadUnaligned(as: UInt16.self))
+        }
+        var words = target.assumingMemoryBound(to: UInt32.self)
+        for group in stride(from: start, to: start + count, by: ByteDotLayout.group) {
+            for k in stride(from: group, to: group + (code.isByte ? 32 : 16), by: 4) {
+                for column in 0..<16 {
+                    let low = quad(column, k)
+                    words[column] = code.isByte ? low : spread(low) | spread(quad(column, k &+ 16)) << 4
+                }
+                words += 16
+            }
+        }
+    }
+
     /// Four nibbles to the low halves of four bytes.
     @inline(__always)
     private static func spread(_ nibbles: UInt32) -> UInt32 {

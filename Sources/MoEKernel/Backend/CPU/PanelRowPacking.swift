@@ -92,9 +92,9 @@ struct PanelRowPacking: ParallelWork {
         let matrices = job.matrices
         let parts = parts(group: group, panel: panel)
         let target = matrices.weights + group * matrices.groupBytes + panel * matrices.panelBytes
-        if case .coded(let coding) = matrices.format {
-            try packCodes(parts, coding, staging, target)
-            return
+        switch matrices.format {
+        case .coded(let coding), .byteDot(let coding): return try packCodes(parts, coding, staging, target)
+        case .float32, .bfloat16, .float16: break
         }
         let wanted = matrices.format.elementType ?? .float32
         let rowBytes = matrices.depth * wanted.byteCount
@@ -304,10 +304,15 @@ struct PanelRowPacking: ParallelWork {
                     }
                 }
             }
-            PanelInterleave.codes(
-                staging.codes, rowBytes: rowBytes, start: start, count: count, coding.code,
-                block + coding.scaleBytes(count))
-            block += coding.blockBytes(count)
+            let codes = block + coding.scaleBytes(count)
+            if job.matrices.format.isByteDot {
+                PanelInterleave.byteDots(
+                    staging.codes, rowBytes: rowBytes, start: start, count: count, coding.code, codes)
+            } else {
+                PanelInterleave.codes(
+                    staging.codes, rowBytes: rowBytes, start: start, count: count, coding.code, codes)
+            }
+            block += job.matrices.format.blockBytes(count)
         }
     }
 }

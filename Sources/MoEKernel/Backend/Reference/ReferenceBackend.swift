@@ -7,10 +7,14 @@ import CPlatform
 package struct ReferenceBackend: Backend {
     package let configuration: MoEConfiguration
     package let source: any WeightSource
+    package let arithmetic: ExpertArithmetic
 
-    package init(_ configuration: MoEConfiguration, source: any WeightSource) {
+    package init(
+        _ configuration: MoEConfiguration, source: any WeightSource, arithmetic: ExpertArithmetic = .exact
+    ) {
         self.configuration = configuration
         self.source = source
+        self.arithmetic = arithmetic
     }
 
     /// What a forward gives, in float64.
@@ -198,6 +202,13 @@ package struct ReferenceBackend: Backend {
         func project(_ input: [Double], _ projection: Projection) throws(MoEError) -> [Double] {
             try multiply(input, rows: rows, by: matrix(projection), bias: bias?(projection))
         }
+        let rounds =
+            arithmetic == .int8Activations
+            && configuration.expert.projections.allSatisfy { projection in
+                let name = matrix(projection)
+                return source.format(of: name).takesInt8Activations(depth: configuration.shape(of: name).columns)
+            }
+        let x = rounds ? rounded(x, rows: rows) : x
         var inner = try project(x, .up)
         switch configuration.expert {
         case .plain(let activation, _):
@@ -214,7 +225,27 @@ package struct ReferenceBackend: Backend {
                 inner[index] = g / (1 + exp(-Double(clamp.alpha) * g)) * (u + Double(clamp.upOffset))
             }
         }
-        return try project(inner, .down)
+        return try project(rounds ? rounded(inner, rows: rows) : inner, .down)
+    }
+
+    /// Each 32 neighbours of a row rounded to -127 … 127 times their largest magnitude / 127, in fp32 as the rule says.
+    private func rounded(_ values: [Double], rows: Int) -> [Double] {
+        let depth = values.count / rows
+        var result = values
+        for start in stride(from: 0, to: values.count, by: depth) {
+            for first in stride(from: start, to: start + depth, by: 32) {
+                let group = first..<min(first + 32, start + depth)
+                let largest = group.map { abs(Float(values[$0])) }.max() ?? 0
+                let isZero = largest < 0x1p-100
+                let scale: Float = isZero ? 0 : largest / 127
+                let inverse: Float = isZero ? 0 : 127 / largest
+                for index in group {
+                    let whole = (Float(values[index]) * inverse).rounded(.toNearestOrEven)
+                    result[index] = Double(whole) * Double(scale)
+                }
+            }
+        }
+        return result
     }
 
     /// x [rows, K] times the transpose of a weight [N, K], plus its bias: [rows, N].
