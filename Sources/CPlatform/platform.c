@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CPlatform.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,9 @@
 #include <unistd.h>
 
 #if defined(__linux__)
+#include <linux/futex.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #endif
 #if defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -113,13 +116,52 @@ size_t cp_cache_bytes(int level) {
 #endif
 }
 
-int cp_available_processors(void) {
 #if defined(__linux__)
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+// Room for more processors than the C library's own set has.
+enum { affinity_bits = 8192 };
+typedef struct {
+    unsigned long words[affinity_bits / (8 * sizeof(unsigned long))];
+} affinity;
 #endif
+
+int cp_allowed_processors(int *numbers, int capacity) {
+#if defined(__linux__)
+    affinity set = {{0}};
+    if (sched_getaffinity(0, sizeof set, (cpu_set_t *)&set) != 0) return 0;
+    int count = 0;
+    for (int number = 0; number < affinity_bits; number++) {
+        if (!CPU_ISSET_S(number, sizeof set, (cpu_set_t *)&set)) continue;
+        if (count < capacity) numbers[count] = number;
+        count++;
+    }
+    return count;
+#else
+    return 0;
+#endif
+}
+
+int cp_available_processors(void) {
+    const int allowed = cp_allowed_processors(NULL, 0);
+    if (allowed > 0) return allowed;
     const long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? (int)online : 1;
+}
+
+int cp_current_processor(void) {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+long cp_read_text(const char *path, char *text, size_t capacity) {
+    FILE *file = fopen(path, "r");
+    if (!file) return -1;
+    const size_t count = fread(text, 1, capacity, file);
+    const bool whole = feof(file) && !ferror(file);
+    fclose(file);
+    return whole ? (long)count : -1;
 }
 
 size_t cp_physical_memory(void) {
@@ -205,13 +247,28 @@ static void *thread_main(void *raw) {
     return NULL;
 }
 
-int cp_thread_start(void **thread, const char *name, void (*body)(void *), void *argument) {
+int cp_thread_start(void **thread, const char *name, const int *processors, int count, void (*body)(void *),
+                    void *argument) {
     thread_record *record = calloc(1, sizeof *record);
-    if (!record) return 12;  // ENOMEM
+    if (!record) return ENOMEM;
     record->body = body;
     record->argument = argument;
     snprintf(record->name, sizeof record->name, "%s", name);
-    const int failure = pthread_create(&record->handle, NULL, thread_main, record);
+    pthread_attr_t attributes;
+    int failure = pthread_attr_init(&attributes);
+    if (failure) {
+        free(record);
+        return failure;
+    }
+#if defined(__linux__)
+    if (count > 0) {
+        affinity set = {{0}};
+        for (int index = 0; index < count; index++) CPU_SET_S(processors[index], sizeof set, (cpu_set_t *)&set);
+        failure = pthread_attr_setaffinity_np(&attributes, sizeof set, (cpu_set_t *)&set);
+    }
+#endif
+    if (!failure) failure = pthread_create(&record->handle, &attributes, thread_main, record);
+    pthread_attr_destroy(&attributes);
     if (failure) {
         free(record);
         return failure;
@@ -226,50 +283,59 @@ void cp_thread_join(void *thread) {
     free(record);
 }
 
-struct cp_gate {
+struct cp_parking {
+    uint32_t sleepers;
+#if !defined(__linux__)
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    uint32_t word;
-    uint32_t sleepers;
+#endif
 };
 
-cp_gate *cp_gate_create(void) {
-    cp_gate *gate = NULL;
-    // A cache line of its own: every spinning worker reads the word.
-    if (posix_memalign((void **)&gate, 128, rounded(sizeof *gate, 128)) != 0) return NULL;
-    pthread_mutex_init(&gate->mutex, NULL);
-    pthread_cond_init(&gate->changed, NULL);
-    gate->word = 0;
-    gate->sleepers = 0;
-    return gate;
+cp_parking *cp_parking_create(void) {
+    cp_parking *parking = NULL;
+    // A cache line of its own: whoever changes a word looks at the sleepers.
+    if (posix_memalign((void **)&parking, 128, rounded(sizeof *parking, 128)) != 0) return NULL;
+    parking->sleepers = 0;
+#if !defined(__linux__)
+    pthread_mutex_init(&parking->mutex, NULL);
+    pthread_cond_init(&parking->changed, NULL);
+#endif
+    return parking;
 }
 
-void cp_gate_destroy(cp_gate *gate) {
-    pthread_cond_destroy(&gate->changed);
-    pthread_mutex_destroy(&gate->mutex);
-    free(gate);
+void cp_parking_destroy(cp_parking *parking) {
+#if !defined(__linux__)
+    pthread_cond_destroy(&parking->changed);
+    pthread_mutex_destroy(&parking->mutex);
+#endif
+    free(parking);
 }
 
-uint32_t cp_gate_load(const cp_gate *gate) { return __atomic_load_n(&gate->word, __ATOMIC_ACQUIRE); }
-
-void cp_gate_store(cp_gate *gate, uint32_t value) {
-    // Sequentially consistent on both sides: either the storer sees the sleeper, or the sleeper sees the store. So the
-    // common case, everybody spinning, costs no lock.
-    __atomic_store_n(&gate->word, value, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&gate->sleepers, __ATOMIC_SEQ_CST) == 0) return;
-    pthread_mutex_lock(&gate->mutex);
-    pthread_cond_broadcast(&gate->changed);
-    pthread_mutex_unlock(&gate->mutex);
-}
-
-uint32_t cp_gate_wait(cp_gate *gate, uint32_t seen) {
-    pthread_mutex_lock(&gate->mutex);
-    __atomic_fetch_add(&gate->sleepers, 1, __ATOMIC_SEQ_CST);
-    uint32_t now;
-    while ((now = __atomic_load_n(&gate->word, __ATOMIC_SEQ_CST)) == seen) {
-        pthread_cond_wait(&gate->changed, &gate->mutex);
+// Sequentially consistent on both sides, as the change of the word must be: either who changes it sees the sleeper, or the sleeper
+// sees the change. So the common case, nobody asleep, costs no system call.
+void cp_parking_sleep(cp_parking *parking, const void *word, uint32_t seen) {
+    __atomic_fetch_add(&parking->sleepers, 1, __ATOMIC_SEQ_CST);
+#if defined(__linux__)
+    // The system looks at the word once more before it lets the thread sleep. Whatever the call returns, the caller looks again.
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+#else
+    pthread_mutex_lock(&parking->mutex);
+    if (__atomic_load_n((const uint32_t *)word, __ATOMIC_SEQ_CST) == seen) {
+        pthread_cond_wait(&parking->changed, &parking->mutex);
     }
-    __atomic_fetch_sub(&gate->sleepers, 1, __ATOMIC_SEQ_CST);
-    pthread_mutex_unlock(&gate->mutex);
-    return now;
+    pthread_mutex_unlock(&parking->mutex);
+#endif
+    __atomic_fetch_sub(&parking->sleepers, 1, __ATOMIC_SEQ_CST);
+}
+
+void cp_parking_wake(cp_parking *parking, const void *word, int count) {
+    if (__atomic_load_n(&parking->sleepers, __ATOMIC_SEQ_CST) == 0) return;
+#if defined(__linux__)
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+#else
+    // One condition for all words, so all must look.
+    pthread_mutex_lock(&parking->mutex);
+    pthread_cond_broadcast(&parking->changed);
+    pthread_mutex_unlock(&parking->mutex);
+#endif
 }

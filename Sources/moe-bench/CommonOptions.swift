@@ -15,7 +15,7 @@ enum CommonOptions {
         "json", "FILE", aliases: ["output-file"], help: "write samples and everything about them to FILE")
 
     static func threads(_ arguments: Arguments) throws(UsageError) -> Int? {
-        try arguments.number("threads", in: 1...1024)
+        try arguments.number("threads", in: 1...ThreadPool.maximumThreads)
     }
 
     static func instructionSet(_ arguments: Arguments) throws -> CPUInstructionSet? {

@@ -42,6 +42,16 @@ size_t cp_cache_bytes(int level);
 /// Processors this process may run on (its affinity mask, not the machine's count).
 int cp_available_processors(void);
 
+/// The numbers of those processors, in order, as many as there is room for; returns how many there are, 0 where the system does not
+/// tell.
+int cp_allowed_processors(int *_Nullable numbers, int capacity);
+
+/// The processor that runs the caller at this moment; -1 where the system does not tell.
+int cp_current_processor(void);
+
+/// Reads a small text file whole; returns its bytes, -1 where it cannot be read or is larger than `capacity` - 1.
+long cp_read_text(const char *_Nonnull path, char *_Nonnull text, size_t capacity);
+
 /// Physical memory and resident set (peak and now) in bytes; 0 when unknown.
 size_t cp_physical_memory(void);
 size_t cp_resident_peak(void);
@@ -55,21 +65,21 @@ void cp_unmap(void *_Nullable pointer, size_t bytes);
 /// Nanoseconds of the monotonic clock.
 uint64_t cp_nanoseconds(void);
 
-/// Starts a POSIX thread under a name of at most 15 characters; 0 on success, else errno.
-int cp_thread_start(void *_Nullable *_Nonnull thread, const char *_Nonnull name, void (*_Nonnull body)(void *_Nonnull),
-                    void *_Nonnull argument);
+/// Starts a POSIX thread under a name of at most 15 characters, which stays on `count` processors; with a count of 0 it may run on
+/// all. 0 on success, else errno.
+int cp_thread_start(void *_Nullable *_Nonnull thread, const char *_Nonnull name, const int *_Nullable processors, int count,
+                    void (*_Nonnull body)(void *_Nonnull), void *_Nonnull argument);
 void cp_thread_join(void *_Nonnull thread);
 
-/// A place to sleep until a word changes: one mutex and one condition variable. The word is only ever changed by
-/// `cp_gate_store`, so a change between the look and the sleep is not missed.
-typedef struct cp_gate cp_gate;
-cp_gate *_Nullable cp_gate_create(void);
-void cp_gate_destroy(cp_gate *_Nonnull gate);
-uint32_t cp_gate_load(const cp_gate *_Nonnull gate);
-/// Stores the word and wakes every sleeper.
-void cp_gate_store(cp_gate *_Nonnull gate, uint32_t value);
-/// Sleeps until the word differs from `seen`; returns its value.
-uint32_t cp_gate_wait(cp_gate *_Nonnull gate, uint32_t seen);
+/// Where threads sleep until a 32-bit word in memory changes: a futex, or one mutex and one condition variable. It counts its sleepers,
+/// so that waking nobody is free.
+typedef struct cp_parking cp_parking;
+cp_parking *_Nullable cp_parking_create(void);
+void cp_parking_destroy(cp_parking *_Nonnull parking);
+/// Sleeps unless the word differs from `seen`, until woken; also returns for no reason.
+void cp_parking_sleep(cp_parking *_Nonnull parking, const void *_Nonnull word, uint32_t seen);
+/// Wakes up to `count` threads that sleep on the word, at least, after a sequentially consistent change of it.
+void cp_parking_wake(cp_parking *_Nonnull parking, const void *_Nonnull word, int count);
 
 static inline __attribute__((always_inline)) void cp_prefetch(const void *_Nonnull address) {
     __builtin_prefetch(address, 0, 3);

@@ -15,15 +15,29 @@ extension ParallelWork {
     }
 }
 
+/// Work whose tasks belong to memory nodes: those of node n are `firstTask(ofNode: n)` up to, not including, `firstTask(ofNode: n + 1)`.
+///
+/// A task may wait for earlier tasks of its own node, never for another node's: then whichever workers come, work goes on.
+protocol NodeWork: ParallelWork {
+    /// For n from 0 to the number of the pool's nodes, where it is the number of tasks.
+    func firstTask(ofNode node: Int) -> Int
+}
+
 /// Persistent threads for layers to share; a model of 60 layers needs one pool.
 ///
 /// The calling thread works along, so a pool of n threads starts n - 1. Idle threads spin for a short bounded time, then sleep
 /// until the next stage. Calls from several tasks take turns, stage by stage. Threads are the operating system's own; Swift's
 /// cooperative executor is never blocked by a kernel.
+///
+/// On a machine with several memory nodes, threads are spread over them and stay on theirs, the caller's aside; each expert's
+/// weights are put into one node's memory, and that node's threads compute them first.
 public final class ThreadPool: Sendable {
     /// Threads that take part in a stage, the caller's included.
-    public let threads: Int
+    public var threads: Int { placement.threads }
 
+    let placement: WorkerPlacement
+    /// For tasks that wait for others.
+    var parking: Parking { shared.running }
     private let shared: SharedState
     private let handles: [Handle]
 
@@ -33,25 +47,36 @@ public final class ThreadPool: Sendable {
     ///   may run on.
     /// - Throws: ``MoEError/configuration(field:value:expectation:)`` for a size that cannot be,
     ///   ``MoEError/system(file:operation:reason:)`` when the system refuses a thread.
-    public init(threads: Int? = nil) throws(MoEError) {
-        let count = threads ?? min(Int(cp_available_processors()), Self.maximumThreads)
+    public convenience init(threads: Int? = nil) throws(MoEError) {
+        let topology = CPUTopology.current()
+        let count = threads ?? min(topology.processors.count, Self.maximumThreads)
         guard (1...Self.maximumThreads).contains(count) else {
             throw .configuration(
                 field: "threads", value: "\(count)", expectation: "1 to \(Self.maximumThreads)")
         }
-        guard let shared = SharedState() else { throw .outOfMemory(bytes: 128, purpose: "the thread pool") }
-        self.threads = count
+        try self.init(placement: WorkerPlacement(threads: count, topology: topology))
+    }
+
+    init(placement: WorkerPlacement) throws(MoEError) {
+        guard let shared = SharedState(placement) else {
+            throw .outOfMemory(bytes: 256, purpose: "the thread pool")
+        }
+        self.placement = placement
         self.shared = shared
         var handles: [Handle] = []
-        for worker in 1..<max(count, 1) {
+        for worker in 1..<max(placement.threads, 1) {
+            let processors = placement.processorsOfNode[placement.nodeOfWorker[worker]].map(Int32.init)
             var thread: UnsafeMutableRawPointer?
             let start = Unmanaged.passRetained(WorkerStart(shared: shared, worker: worker))
-            let failure = cp_thread_start(&thread, "moe-\(worker)", Self.workerMain, start.toOpaque())
+            let failure = cp_thread_start(
+                &thread, "moe-\(worker)", processors, Int32(processors.count), Self.workerMain, start.toOpaque())
             guard failure == 0, let thread else {
                 start.release()
                 shared.stop()
                 for handle in handles { cp_thread_join(handle.pointer) }
-                throw .system(file: "thread pool", operation: "start thread \(worker)", reason: "error \(failure)")
+                let place = processors.isEmpty ? "" : " on processors \(processors)"
+                throw .system(
+                    file: "thread pool", operation: "start thread \(worker)\(place)", reason: "error \(failure)")
             }
             handles.append(Handle(pointer: thread))
         }
@@ -68,21 +93,48 @@ public final class ThreadPool: Sendable {
 
     /// Runs tasks 0..<count and returns when all are done. Tasks are handed out in order, one at a time.
     func run<Work: ParallelWork>(_ work: borrowing Work, tasks count: Int) {
-        if threads == 1 || count <= 1 {
-            // Scratch is handed out by worker number, so even a lone task must have the workers to itself.
-            shared.turn.lock()
-            for task in 0..<count { work.run(task: task, worker: 0) }
-            shared.turn.unlock()
-            return
+        guard threads > 1, count > 1 else { return runAlone(work, tasks: count) }
+        shared.turn.lock()
+        shared.setQueue(0, 0..<count)
+        run(work, tasks: count, queues: 1, helps: true)
+    }
+
+    /// Runs the tasks of each node, in order, by that node's workers first; who has none left helps the other nodes.
+    ///
+    /// - Parameter bound: Tasks run on their node only, by its bound workers; the caller, which is bound nowhere, waits. With one node
+    ///   this says nothing.
+    func run<Work: NodeWork>(byNode work: borrowing Work, bound: Bool = false) {
+        let nodes = placement.nodes
+        let count = work.firstTask(ofNode: nodes)
+        let helps = !bound || nodes == 1
+        guard threads > 1, count > (helps ? 1 : 0) else { return runAlone(work, tasks: count) }
+        shared.turn.lock()
+        for node in 0..<nodes {
+            shared.setQueue(node, work.firstTask(ofNode: node)..<work.firstTask(ofNode: node + 1))
         }
+        run(work, tasks: count, queues: nodes, helps: helps)
+    }
+
+    /// Runs what stands in the queues; gives the turn back.
+    private func run<Work: ParallelWork>(_ work: borrowing Work, tasks count: Int, queues: Int, helps: Bool) {
         withUnsafePointer(to: work) { pointer in
-            shared.turn.lock()
-            shared.publish(
-                Stage(body: Work.self, work: UnsafeRawPointer(pointer), count: count), workers: threads - 1)
-            shared.help(worker: 0)
-            shared.awaitWorkers()
+            let stage = Stage(body: Work.self, work: UnsafeRawPointer(pointer), queues: queues, helps: helps)
+            shared.open(stage, tasks: count)
+            if helps {
+                shared.help(worker: 0, node: queues == 1 ? 0 : placement.node(ofProcessor: Int(cp_current_processor())))
+            } else {
+                shared.awaitTasks()
+            }
+            shared.close()
             shared.turn.unlock()
         }
+    }
+
+    private func runAlone<Work: ParallelWork>(_ work: borrowing Work, tasks count: Int) {
+        // Scratch is handed out by worker number, so even a lone task must have the workers to itself.
+        shared.turn.lock()
+        for task in 0..<count { work.run(task: task, worker: 0) }
+        shared.turn.unlock()
     }
 
     private static let workerMain: @convention(c) (UnsafeMutableRawPointer) -> Void = { raw in
@@ -109,78 +161,115 @@ private final class WorkerStart {
 private struct Stage {
     var body: any ParallelWork.Type
     var work: UnsafeRawPointer
-    var count: Int
+    var queues: Int
+    /// Whether workers go on to other nodes' queues.
+    var helps: Bool
 }
 
-/// What the workers share. `stage` is written by the thread that holds `turn`, before the gate's word announces it, and read by
-/// workers after they have seen the word; `busy` reaching zero ends their use of it.
+/// Tasks that are handed out in order.
+private struct TaskQueue: ~Copyable {
+    let next = Atomic<Int>(0)
+    var end = 0
+    /// Another node's workers write to its neighbour, which so is in another cache line.
+    private let padding = SIMD64<UInt8>()
+}
+
+/// What the workers share.
+///
+/// A stage is open while `word` is odd. Workers come in as long as it is open; the caller, once no task is left to hand out, closes it
+/// and waits for those inside. So nobody waits for a worker that wakes late, or had no processor to run on: the stage is then over, or
+/// goes on without it. `stage` and the queues are written by the thread that holds `turn` while the stage is closed and nobody inside.
 private final class SharedState: @unchecked Sendable {
     let turn = PosixMutex()
-    private let gate: OpaquePointer
+    private let placement: WorkerPlacement
+    /// Workers without a stage, who sleep on `word`.
+    private let idle: Parking
+    /// Those who wait for running tasks: the caller at a stage's end, and tasks for one another.
+    let running: Parking
     private var stage: Stage?
-    private let next = Atomic<Int>(0)
-    private let busy = Atomic<Int>(0)
+    private let queues: UnsafeMutablePointer<TaskQueue>
+    private let word = Atomic<UInt32>(0)
+    /// Workers that are in the stage, or look whether it is still open.
+    private let inside = Atomic<UInt32>(0)
+    /// Tasks not done, where the caller takes none.
+    private let tasksLeft = Atomic<UInt32>(0)
+    private let stopping = Atomic<Bool>(false)
 
-    /// About 50 µs of pauses: longer than the gap between two stages of a forward, short enough not to burn an idle machine.
-    private static let spins = 2000
-    private static let stopWord: UInt32 = .max
-
-    init?() {
-        guard let gate = cp_gate_create() else { return nil }
-        self.gate = gate
+    init?(_ placement: WorkerPlacement) {
+        // Idle: longer than the gap between two stages of a forward, short enough not to burn an idle machine. Running: as long as tasks
+        // take; whose task takes longer has lost its processor and may need ours. With more threads than processors it often does, and
+        // who is at the ready keeps the next worker from its processor.
+        let crowded = placement.isOversubscribed
+        guard let idle = Parking(patience: crowded ? 0 : 50_000),
+            let running = Parking(patience: crowded ? 2_000 : 500_000)
+        else { return nil }
+        self.placement = placement
+        self.idle = idle
+        self.running = running
+        queues = .allocate(capacity: placement.nodes)
+        for node in 0..<placement.nodes { (queues + node).initialize(to: TaskQueue()) }
     }
 
-    deinit { cp_gate_destroy(gate) }
+    deinit {
+        queues.deinitialize(count: placement.nodes)
+        queues.deallocate()
+    }
 
-    func publish(_ stage: Stage, workers: Int) {
+    func setQueue(_ index: Int, _ tasks: Range<Int>) {
+        queues[index].next.store(tasks.lowerBound, ordering: .relaxed)
+        queues[index].end = tasks.upperBound
+    }
+
+    func open(_ stage: Stage, tasks: Int) {
         self.stage = stage
-        next.store(0, ordering: .relaxed)
-        busy.store(workers, ordering: .relaxed)
-        // The word counts stages and skips the value that means stop.
-        let word = cp_gate_load(gate) &+ 1
-        cp_gate_store(gate, word == Self.stopWord ? 0 : word)
+        if !stage.helps { tasksLeft.store(UInt32(tasks), ordering: .relaxed) }
+        word.wrappingAdd(1, ordering: .sequentiallyConsistent)
+        // More threads awake than there are processors, or tasks, would only be in each other's way.
+        idle.wake(word, count: stage.helps ? min(tasks, placement.processors, placement.threads) - 1 : .max)
     }
 
-    /// Takes tasks until none is left.
-    func help(worker: Int) {
+    /// Takes tasks until none is left: of a node's queue, then of the next ones'.
+    func help(worker: Int, node: Int) {
         guard let stage else { return }
-        while true {
-            let task = next.wrappingAdd(1, ordering: .relaxed).oldValue
-            if task >= stage.count { return }
-            stage.body.run(stage.work, task: task, worker: worker)
+        for step in 0..<(stage.helps ? stage.queues : 1) {
+            let queue = queues + (stage.queues == 1 ? 0 : (node + step) % stage.queues)
+            while true {
+                let task = queue.pointee.next.wrappingAdd(1, ordering: .relaxed).oldValue
+                if task >= queue.pointee.end { break }
+                stage.body.run(stage.work, task: task, worker: worker)
+                if !stage.helps, tasksLeft.wrappingSubtract(1, ordering: .sequentiallyConsistent).newValue == 0 {
+                    running.wake(tasksLeft)
+                }
+            }
         }
     }
 
-    func awaitWorkers() {
-        var spin = 0
-        while busy.load(ordering: .acquiring) != 0 {
-            cp_pause()
-            spin += 1
-            // With more threads than processors the worker that we wait for may need ours.
-            if spin & 1023 == 0 { sched_yield() }
-        }
+    func awaitTasks() { running.wait(for: tasksLeft) { $0 == 0 } }
+
+    func close() {
+        // Sequentially consistent on both sides, here and in `work`: either the worker sees that the stage is closed, or it is seen.
+        word.wrappingAdd(1, ordering: .sequentiallyConsistent)
+        if inside.load(ordering: .sequentiallyConsistent) != 0 { running.wait(for: inside) { $0 == 0 } }
         stage = nil
     }
 
     func work(as worker: Int) {
+        let node = placement.nodeOfWorker[worker]
         var seen: UInt32 = 0
         while true {
-            var word = cp_gate_load(gate)
-            var spin = 0
-            while word == seen && spin < Self.spins {
-                cp_pause()
-                spin += 1
-                word = cp_gate_load(gate)
-            }
-            if word == seen { word = cp_gate_wait(gate, seen) }
-            if word == Self.stopWord { return }
-            seen = word
-            help(worker: worker)
-            busy.wrappingSubtract(1, ordering: .releasing)
+            seen = idle.wait(for: word) { $0 & 1 == 1 && $0 != seen }
+            if stopping.load(ordering: .acquiring) { return }
+            inside.wrappingAdd(1, ordering: .sequentiallyConsistent)
+            if word.load(ordering: .sequentiallyConsistent) == seen { help(worker: worker, node: node) }
+            if inside.wrappingSubtract(1, ordering: .sequentiallyConsistent).newValue == 0 { running.wake(inside) }
         }
     }
 
-    func stop() { cp_gate_store(gate, Self.stopWord) }
+    func stop() {
+        stopping.store(true, ordering: .releasing)
+        word.wrappingAdd(1, ordering: .sequentiallyConsistent)
+        idle.wake(word)
+    }
 }
 
 /// A mutual exclusion lock of the platform, at a stable address.

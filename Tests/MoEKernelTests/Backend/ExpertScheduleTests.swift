@@ -27,25 +27,38 @@ import Testing
         Batch(rows: Array(repeating: 1, count: 90), innerPanels: 1 << 24, downPanels: 1 << 24),
     ]
 
-    @Test(arguments: batches, [1, 2, 5, 64, 512]) func everythingOnceAndInOrder(_ batch: Batch, _ threads: Int) {
+    static let placements =
+        [1, 2, 5, 64, 512].map { WorkerPlacement(threads: $0, processors: $0) }
+        + [
+            WorkerPlacement(nodeOfWorker: [0, 1, 0], processorsOfNode: [[0, 2], [1]], processors: 3),
+            WorkerPlacement(nodeOfWorker: (0..<64).map { $0 % 2 }, processorsOfNode: [[0], [1]], processors: 64),
+            WorkerPlacement(
+                nodeOfWorker: (0..<12).map { $0 < 9 ? 0 : $0 - 8 }, processorsOfNode: [[0], [1], [2], [3]],
+                processors: 12),
+        ]
+
+    @Test(arguments: batches, placements) func everythingOnceAndInOrder(_ batch: Batch, _ placement: WorkerPlacement) {
+        let threads = placement.threads
         let tuning = CPUTuning(instructionSet: .avx2, firstLevelBytes: 0, secondLevelBytes: 0)
         for unitTiles in [1, 8, 30] {
             func tiles(_ rows: Int) -> Int { (rows + tuning.tileRows - 1) / tuning.tileRows }
             let all = batch.rows.reduce(0) { $0 + tiles($1) } + (batch.shared ? tiles(batch.tokens) : 0)
-            let bufferTiles = ExpertSchedule.bufferTiles(of: all, unitTiles: unitTiles, threads: threads)
+            let bufferTiles = ExpertSchedule.bufferTiles(of: all, unitTiles: unitTiles, placement: placement)
             let capacity = ExpertSchedule.taskCapacity(units: all, tuning: tuning, threads: threads)
             let units = UnsafeMutablePointer<ExpertUnit>.allocate(capacity: all + 1)
             // More than a schedule may use, so that one that overruns is told and does no harm.
             let tasks = UnsafeMutablePointer<ExpertTask>.allocate(capacity: 2 * capacity + 1000)
             let progress = UnsafeMutablePointer<ExpertProgress>.allocate(capacity: all + 1)
+            let firstTasks = UnsafeMutablePointer<Int>.allocate(capacity: placement.nodes + 1)
             defer {
+                firstTasks.deallocate()
                 units.deallocate()
                 tasks.deallocate()
                 progress.deallocate()
             }
             var schedule = ExpertSchedule(
-                units: units, tasks: tasks, progress: progress, taskCapacity: capacity, unitTiles: unitTiles,
-                bufferTiles: bufferTiles, tuning: tuning, threads: threads)
+                units: units, tasks: tasks, progress: progress, taskCapacity: capacity, firstTasks: firstTasks,
+                unitTiles: unitTiles, bufferTiles: bufferTiles, tuning: tuning, placement: placement)
             if batch.shared { schedule.add(expert: -1, firstRow: 0, rows: batch.tokens) }
             var first = 0
             for (expert, rows) in batch.rows.enumerated() {
@@ -54,12 +67,14 @@ import Testing
             }
             let shared = (inner: 3, down: 5)
             schedule.cut(
-                inner: .init(routed: batch.innerPanels, shared: shared.inner),
+                experts: batch.rows.count, inner: .init(routed: batch.innerPanels, shared: shared.inner),
                 down: .init(routed: batch.downPanels, shared: shared.down))
             #expect(schedule.taskCount <= capacity)
             #expect(schedule.unitCount <= all)
 
-            // What a task waits for has been listed whole before it.
+            #expect(firstTasks[0] == 0 && firstTasks[placement.nodes] == schedule.taskCount)
+
+            // What a task waits for has been listed whole before it, and for the same node.
             var listed = [ExpertTask.Step: [Int: Int]]()
             func panels(_ step: ExpertTask.Step, _ unit: Int) -> Int {
                 let isShared = units[unit].expert < 0
@@ -73,9 +88,20 @@ import Testing
                 unit < 0 || listed[step, default: [:]][unit, default: 0] == panels(step, unit)
             }
             var problems: [String] = []
+            var node = 0
+            var firstUnit = 0
             for index in 0..<schedule.taskCount {
                 let task = tasks[index]
                 let unit = Int(task.unit)
+                while index >= firstTasks[node + 1] {
+                    node += 1
+                    firstUnit = Int(tasks[index].unit)
+                }
+                let expert = Int(units[unit].expert)
+                let experts = placement.first(of: batch.rows.count, node: node)
+                if expert >= placement.first(of: batch.rows.count, node: node + 1) || (expert < experts && node > 0) {
+                    problems.append("task \(index) of expert \(expert) is listed for node \(node)")
+                }
                 let before = Int(units[unit].predecessor)
                 let waits: Bool =
                     switch task.step {
@@ -83,6 +109,7 @@ import Testing
                     case .inner: isWhole(.pack, unit) && isWhole(.down, before)
                     case .down: isWhole(.inner, unit)
                     }
+                if before >= 0 && before < firstUnit { problems.append("task \(index) waits for another node") }
                 if !waits { problems.append("task \(index) waits for a later one") }
                 // Panels follow one another.
                 let done = listed[task.step, default: [:]][unit, default: 0]

@@ -47,7 +47,7 @@ extension CPUBackend {
         let shared = weights.sharedInner == nil ? 0 : tokenTiles
         let rowTiles = min(rows, rows / tileRows + c.experts) + shared
         let unitTiles = min(Self.blockTiles(tuning, depth: widest), max(tokenTiles, 1))
-        let bufferTiles = ExpertSchedule.bufferTiles(of: rowTiles, unitTiles: unitTiles, threads: pool.threads)
+        let bufferTiles = ExpertSchedule.bufferTiles(of: rowTiles, unitTiles: unitTiles, placement: pool.placement)
         let taskCapacity = ExpertSchedule.taskCapacity(units: rowTiles, tuning: tuning, threads: pool.threads)
         let innerTileFloats = max(
             weights.down.tileFloats(tileRows), weights.sharedDown?.tileFloats(tileRows) ?? 0)
@@ -99,6 +99,7 @@ extension CPUBackend {
             sharedRows: reserve(Float.self, weights.sharedDown == nil ? 0 : tokens * c.hidden),
             units: reserve(ExpertUnit.self, rowTiles),
             tasks: reserve(ExpertTask.self, taskCapacity),
+            firstTasks: reserve(Int.self, pool.placement.nodes + 1),
             progress: reserve(ExpertProgress.self, rowTiles),
             scratch: reserve(Float.self, pool.threads * scratchSize.total)
         )
@@ -118,8 +119,8 @@ extension CPUBackend {
                 sharedRows: o.sharedRows.at(base),
                 schedule: ExpertSchedule(
                     units: o.units.at(base), tasks: o.tasks.at(base), progress: o.progress.at(base),
-                    taskCapacity: taskCapacity, unitTiles: unitTiles, bufferTiles: bufferTiles, tuning: self.tuning,
-                    threads: self.pool.threads),
+                    taskCapacity: taskCapacity, firstTasks: o.firstTasks.at(base), unitTiles: unitTiles,
+                    bufferTiles: bufferTiles, tuning: self.tuning, placement: self.pool.placement),
                 scratch: SweepScratch(base: o.scratch.at(base), size: scratchSize))
         }
     }

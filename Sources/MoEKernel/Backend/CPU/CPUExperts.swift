@@ -15,13 +15,14 @@ extension CPUBackend {
             schedule.add(expert: expert, firstRow: rows.lowerBound, rows: rows.count)
         }
         schedule.cut(
+            experts: configuration.experts,
             inner: .init(routed: weights.inner.panels, shared: weights.sharedInner?.panels ?? 0),
             down: .init(routed: weights.down.panels, shared: weights.sharedDown?.panels ?? 0),
             packsShared: weights.sharedInner?.format.isByteDot ?? false)
         let stage = ExpertStage(
             backend: self, x: input, tokens: x, plan: plan, memory: memory, schedule: schedule,
             inner: InnerFunction(configuration.expert))
-        pool.run(stage, tasks: schedule.taskCount)
+        pool.run(byNode: stage)
         if configuration.identityExperts > 0 {
             let work = CopyRowsWork(
                 x: x, hidden: configuration.hidden, plan: plan,

@@ -27,9 +27,9 @@ struct ExpertTask {
 
 /// What is left to do of each step of a unit.
 struct ExpertProgress: ~Copyable {
-    let pack = Atomic<Int32>(0)
-    let inner = Atomic<Int32>(0)
-    let down = Atomic<Int32>(0)
+    let pack = Atomic<UInt32>(0)
+    let inner = Atomic<UInt32>(0)
+    let down = Atomic<UInt32>(0)
 }
 
 /// The order in which the experts' work is dealt out.
@@ -41,16 +41,21 @@ struct ExpertProgress: ~Copyable {
 ///
 /// Packed rows and inner activations live in a ring of buffers that a few units at a time use, and stay near the cores: a large
 /// batch's gathered activations as a whole are never stored.
+///
+/// On several memory nodes each has a list of its own, of its experts' units, and a ring of its own, so that no task waits for another
+/// node's. The shared expert belongs to the first node; others help when they are done with theirs.
 struct ExpertSchedule {
     let units: UnsafeMutablePointer<ExpertUnit>
     let tasks: UnsafeMutablePointer<ExpertTask>
     let progress: UnsafeMutablePointer<ExpertProgress>
     let taskCapacity: Int
+    /// Where each node's tasks begin, and after the last node's, how many there are.
+    let firstTasks: UnsafeMutablePointer<Int>
     /// The most tiles a unit has, and those that the buffers hold.
     let unitTiles: Int
     let bufferTiles: Int
     let tuning: CPUTuning
-    let threads: Int
+    let placement: WorkerPlacement
     private(set) var unitCount = 0
     private(set) var taskCount = 0
     private var tiles = 0
@@ -62,9 +67,14 @@ struct ExpertSchedule {
     private static func longestLag(threads: Int) -> Int { threads }
 
     /// Tiles that buffers need, of all `tiles` that a batch can have: those of the units that are packed ahead, computed, and not yet
-    /// done with.
-    static func bufferTiles(of tiles: Int, unitTiles: Int, threads: Int) -> Int {
-        min(tiles, unitTiles * (longestLag(threads: threads) + 3))
+    /// done with, on every node.
+    static func bufferTiles(of tiles: Int, unitTiles: Int, placement: WorkerPlacement) -> Int {
+        min(tiles, unitTiles * (0..<placement.nodes).reduce(0) { $0 + slots(of: $1, placement) })
+    }
+
+    /// Units that a node's ring holds.
+    private static func slots(of node: Int, _ placement: WorkerPlacement) -> Int {
+        longestLag(threads: placement.threads(of: node)) + 3
     }
 
     /// Room for the tasks of `units` units: three each, and some for cutting them finer.
@@ -74,20 +84,21 @@ struct ExpertSchedule {
 
     init(
         units: UnsafeMutablePointer<ExpertUnit>, tasks: UnsafeMutablePointer<ExpertTask>,
-        progress: UnsafeMutablePointer<ExpertProgress>, taskCapacity: Int, unitTiles: Int, bufferTiles: Int,
-        tuning: CPUTuning, threads: Int
+        progress: UnsafeMutablePointer<ExpertProgress>, taskCapacity: Int, firstTasks: UnsafeMutablePointer<Int>,
+        unitTiles: Int, bufferTiles: Int, tuning: CPUTuning, placement: WorkerPlacement
     ) {
         self.units = units
         self.tasks = tasks
         self.progress = progress
         self.taskCapacity = taskCapacity
+        self.firstTasks = firstTasks
         self.unitTiles = unitTiles
         self.bufferTiles = bufferTiles
         self.tuning = tuning
-        self.threads = threads
+        self.placement = placement
     }
 
-    /// Adds an expert's rows.
+    /// Adds an expert's rows; experts come in order, the shared one first.
     mutating func add(expert: Int, firstRow: Int, rows: Int) {
         let split = TileSplit(rows: rows, tileRows: tuning.tileRows)
         let blocks = split.blocks(of: unitTiles)
@@ -113,38 +124,57 @@ struct ExpertSchedule {
         func panels(_ unit: ExpertUnit) -> Int { unit.expert < 0 ? shared : routed }
     }
 
-    /// Lists the tasks of all units.
+    /// Lists the tasks of all units, of a layer of `experts`.
     ///
     /// - Parameter packsShared: Whether the shared expert's rows must be packed too.
-    mutating func cut(inner: Width, down: Width, packsShared: Bool = false) {
+    mutating func cut(experts: Int, inner: Width, down: Width, packsShared: Bool = false) {
         self.packsShared = packsShared
-        guard unitCount > 0 else { return }
-        let tasksPerUnit = max(threads * tuning.tasksPerThread / unitCount, 1)
-        let lag = 1 + (threads - 1) / tasksPerUnit
-        shareBuffers(lag: lag)
         owed = 3 * unitCount
-        var innerCutter = Cutter(self, width: inner)
-        var downCutter = Cutter(self, width: down)
-        for unit in 0...lag { pack(unit) }
-        for unit in 0..<unitCount + lag {
-            if unit < unitCount { emit(unit, .inner, &innerCutter) }
-            if unit >= lag { emit(unit - lag, .down, &downCutter) }
-            pack(unit + lag + 1)
+        let areShared = tiles > bufferTiles
+        var first = 0
+        var slot = 0
+        for node in 0..<placement.nodes {
+            firstTasks[node] = taskCount
+            let nextExpert = placement.first(of: experts, node: node + 1)
+            var end = first
+            while end < unitCount, Int(units[end].expert) < nextExpert { end += 1 }
+            if first < end {
+                let threads = placement.threads(of: node)
+                let tasksPerUnit = max(threads * tuning.tasksPerThread / (end - first), 1)
+                let lag = 1 + (threads - 1) / tasksPerUnit
+                if areShared { shareBuffers(first..<end, slots: slot..<slot + lag + 3) }
+                cut(
+                    first..<end, lag: lag,
+                    inner: Cutter(self, first..<end, width: inner, threads: threads),
+                    down: Cutter(self, first..<end, width: down, threads: threads))
+            }
+            first = end
+            slot += Self.slots(of: node, placement)
+        }
+        firstTasks[placement.nodes] = taskCount
+    }
+
+    /// Lists the tasks of one node's units.
+    private mutating func cut(_ range: Range<Int>, lag: Int, inner: Cutter, down: Cutter) {
+        var (inner, down) = (inner, down)
+        for unit in range.prefix(lag + 1) { pack(unit) }
+        for unit in range.lowerBound..<range.upperBound + lag {
+            if range.contains(unit) { emit(unit, .inner, &inner) }
+            if range.contains(unit - lag) { emit(unit - lag, .down, &down) }
+            if range.contains(unit + lag + 1) { pack(unit + lag + 1) }
         }
     }
 
-    /// Where the buffers do not hold all units, they are dealt out in turn.
-    private mutating func shareBuffers(lag: Int) {
-        guard tiles > bufferTiles else { return }
-        let slots = min(lag + 3, bufferTiles / unitTiles)
-        for unit in 0..<unitCount {
-            units[unit].place = Int32(unit % slots * unitTiles)
-            units[unit].predecessor = Int32(max(unit - slots, -1))
+    /// Where the buffers do not hold all units, a node's are dealt out to its units in turn.
+    private mutating func shareBuffers(_ range: Range<Int>, slots: Range<Int>) {
+        for unit in range {
+            let index = unit - range.lowerBound
+            units[unit].place = Int32((slots.lowerBound + index % slots.count) * unitTiles)
+            units[unit].predecessor = index < slots.count ? -1 : Int32(unit - slots.count)
         }
     }
 
     private mutating func pack(_ unit: Int) {
-        guard unit < unitCount else { return }
         owed -= 1
         guard units[unit].expert >= 0 || packsShared else { return }
         tasks[taskCount] = ExpertTask(unit: Int32(unit), step: .pack, firstPanel: 0, panels: 0)
@@ -155,7 +185,7 @@ struct ExpertSchedule {
     private mutating func emit(_ unit: Int, _ step: ExpertTask.Step, _ cutter: inout Cutter) {
         let panels = cutter.width.panels(units[unit])
         var panel = 0
-        var count: Int32 = 0
+        var count: UInt32 = 0
         owed -= 1
         while panel < panels {
             let canBeCut = taskCapacity - taskCount - owed > 1
@@ -181,14 +211,14 @@ struct ExpertSchedule {
         private let threads: Int
         private var left: Int
 
-        init(_ schedule: ExpertSchedule, width: Width) {
+        init(_ schedule: ExpertSchedule, _ range: Range<Int>, width: Width, threads: Int) {
             self.width = width
-            threads = schedule.threads
+            self.threads = threads
             left = 0
-            for unit in 0..<schedule.unitCount {
+            for unit in range {
                 left += Self.cost(schedule.units[unit]) * width.panels(schedule.units[unit])
             }
-            share = left / (schedule.threads * schedule.tuning.tasksPerThread)
+            share = left / (threads * schedule.tuning.tasksPerThread)
         }
 
         /// Work of a panel: that of its rows, but at least the reading of its weights, which is that of about six rows.

@@ -3,7 +3,7 @@ import MicroKernels
 import Synchronization
 
 /// The experts' work as the pool runs it, in the order of an ``ExpertSchedule``.
-struct ExpertStage: ParallelWork {
+struct ExpertStage: NodeWork {
     let backend: CPUBackend
     /// What the routed experts read, and what the shared one does.
     let x: Activations
@@ -12,6 +12,8 @@ struct ExpertStage: ParallelWork {
     let memory: CPUStageBuffers
     let schedule: ExpertSchedule
     let inner: InnerFunction
+
+    func firstTask(ofNode node: Int) -> Int { schedule.firstTasks[node] }
 
     func run(task index: Int, worker: Int) {
         let task = schedule.tasks[index]
@@ -23,37 +25,39 @@ struct ExpertStage: ParallelWork {
         case .pack:
             if let before { wait(for: before.pointee.inner) }
             pack(unit)
-            progress.pointee.pack.store(0, ordering: .releasing)
+            finish(progress.pointee.pack)
         case .inner:
             wait(for: progress.pointee.pack)
             if let before { wait(for: before.pointee.down) }
             backend.sweep(
                 innerBlock(unit), panels: panels, epilogue: innerEpilogue(unit), after: following(index),
                 scratch: memory.scratch, worker: worker)
-            progress.pointee.inner.subtract(1, ordering: .releasing)
+            finish(progress.pointee.inner)
         case .down:
             wait(for: progress.pointee.inner)
             backend.sweep(
                 downBlock(unit), panels: panels, epilogue: downEpilogue(unit), after: following(index),
                 scratch: memory.scratch, worker: worker)
-            progress.pointee.down.subtract(1, ordering: .releasing)
+            finish(progress.pointee.down)
         }
     }
 
-    private func wait(for left: borrowing Atomic<Int32>) {
-        var spin = 0
-        while left.load(ordering: .acquiring) != 0 {
-            cp_pause()
-            spin += 1
-            // With more threads than processors the worker that we wait for may need ours.
-            if spin & 255 == 0 { sched_yield() }
-        }
+    private func wait(for left: borrowing Atomic<UInt32>) {
+        backend.pool.parking.wait(for: left) { $0 == 0 }
     }
 
-    /// The weights that this worker will probably want after its task: as many tasks on as there are workers.
+    /// One task less.
+    private func finish(_ left: borrowing Atomic<UInt32>) {
+        if left.wrappingSubtract(1, ordering: .sequentiallyConsistent).newValue == 0 { backend.pool.parking.wake(left) }
+    }
+
+    /// The weights that this worker will probably want after its task: as many tasks on as its node has workers.
     private func following(_ index: Int) -> UnsafeRawPointer? {
-        let next = index + backend.pool.threads
-        guard next < schedule.taskCount, schedule.tasks[next].step != .pack else { return nil }
+        let placement = schedule.placement
+        var node = 0
+        while index >= schedule.firstTasks[node + 1] { node += 1 }
+        let next = index + placement.threads(of: node)
+        guard next < schedule.firstTasks[node + 1], schedule.tasks[next].step != .pack else { return nil }
         let task = schedule.tasks[next]
         let unit = schedule.units[Int(task.unit)]
         let matrices = task.step == .inner ? innerMatrices(unit) : downMatrices(unit)

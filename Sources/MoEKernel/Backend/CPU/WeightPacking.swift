@@ -24,15 +24,15 @@ struct PackingJob {
             for tensor in rows(group) { _ = try source.validFormat(of: tensor.name) }
         }
         let failure = FirstFailure()
-        let pages = PageTouch(base: matrices.weights, byteCount: matrices.groups * matrices.groupBytes)
-        pool.run(pages, tasks: pages.count)
+        let placement = pool.placement
+        pool.run(byNode: PageTouch(matrices: matrices, placement: placement), bound: true)
         if isTransposed(source) {
             let work = try TransposedPacking(job: self, source: source, workers: pool.threads, failure: failure)
-            pool.run(work, tasks: matrices.groups * work.runs)
+            pool.run(byNode: GroupsByNode(work, groups: matrices.groups, tasksPerGroup: work.runs, placement))
         } else {
             let work = try PanelRowPacking(
                 job: self, source: source, configuration: configuration, workers: pool.threads, failure: failure)
-            pool.run(work, tasks: matrices.groups * work.chunks)
+            pool.run(byNode: GroupsByNode(work, groups: matrices.groups, tasksPerGroup: work.chunks, placement))
         }
         if let error = failure.error { throw error }
         if matrices.hasBiases {
@@ -75,20 +75,60 @@ extension MoEError {
 
 /// Asks the system for memory one large page a task, before it is filled. Two threads that come upon the same absent page both clear
 /// one, and one clears for nothing.
-private struct PageTouch: ParallelWork {
-    let base: UnsafeMutableRawPointer
-    let byteCount: Int
+///
+/// The system takes a page from the node of the thread that touches it first: so a node's workers, and only they, touch the pages of
+/// its experts' matrices. A page on the border of two experts belongs to the first.
+struct PageTouch: NodeWork {
+    let matrices: PackedMatrices
+    let placement: WorkerPlacement
 
-    private static let pageBytes = 1 << 21
-    private var first: Int { Int(bitPattern: base) / Self.pageBytes }
+    static let pageBytes = 1 << 21
+    /// What the system gives where it has no large pages.
+    private static let smallPageBytes = 1 << 12
+    private var address: Int { Int(bitPattern: matrices.weights) }
+    private var byteCount: Int { matrices.groups * matrices.groupBytes }
+    private var firstPage: Int { address / Self.pageBytes }
+
     /// Pages that the memory has a part in; none where it is too small to bother.
-    var count: Int {
-        byteCount < Self.pageBytes ? 0 : (Int(bitPattern: base) + byteCount - 1) / Self.pageBytes - first + 1
+    func firstTask(ofNode node: Int) -> Int {
+        guard byteCount >= Self.pageBytes, node > 0 else { return 0 }
+        // A lone matrix is cut anywhere.
+        let offset =
+            matrices.groups > 1
+            ? placement.first(of: matrices.groups, node: node) * matrices.groupBytes
+            : placement.first(of: byteCount, node: node)
+        return (address + offset + Self.pageBytes - 1) / Self.pageBytes - firstPage
     }
 
     func run(task: Int, worker: Int) {
-        let page = (first + task) * Self.pageBytes - Int(bitPattern: base)
-        // What is not packed yet is zero.
-        base.storeBytes(of: 0, toByteOffset: max(page, 0), as: UInt8.self)
+        let page = (firstPage + task) * Self.pageBytes - address
+        // One touch brings a whole large page. Where it does not, packing does the rest, unless the node matters.
+        let step = placement.nodes > 1 ? Self.smallPageBytes : Self.pageBytes
+        for offset in stride(from: page, to: min(page + Self.pageBytes, byteCount), by: step) where offset + step > 0 {
+            // What is not packed yet is zero.
+            matrices.weights.storeBytes(of: 0, toByteOffset: max(offset, 0), as: UInt8.self)
+        }
     }
+}
+
+/// Tasks that run through a layer's groups in order, so many a group, as those of the nodes that the groups belong to.
+struct GroupsByNode<Work: ParallelWork>: NodeWork {
+    private let work: Work
+    private let groups: Int
+    private let tasksPerGroup: Int
+    private let placement: WorkerPlacement
+
+    init(_ work: Work, groups: Int, tasksPerGroup: Int, _ placement: WorkerPlacement) {
+        self.work = work
+        self.groups = groups
+        self.tasksPerGroup = tasksPerGroup
+        self.placement = placement
+    }
+
+    func firstTask(ofNode node: Int) -> Int {
+        groups > 1
+            ? placement.first(of: groups, node: node) * tasksPerGroup : placement.first(of: tasksPerGroup, node: node)
+    }
+
+    func run(task: Int, worker: Int) { work.run(task: task, worker: worker) }
 }
