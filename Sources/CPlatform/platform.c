@@ -122,6 +122,16 @@ enum { affinity_bits = 8192 };
 typedef struct {
     unsigned long words[affinity_bits / (8 * sizeof(unsigned long))];
 } affinity;
+
+static affinity affinity_of(const int *processors, int count, int except) {
+    affinity set = {{0}};
+    for (int index = 0; index < count; index++) {
+        if (processors[index] != except || count == 1) {
+            CPU_SET_S(processors[index], sizeof set, (cpu_set_t *)&set);
+        }
+    }
+    return set;
+}
 #endif
 
 int cp_allowed_processors(int *numbers, int capacity) {
@@ -262,9 +272,8 @@ int cp_thread_start(void **thread, const char *name, const int *processors, int 
     }
 #if defined(__linux__)
     if (count > 0) {
-        affinity set = {{0}};
-        for (int index = 0; index < count; index++) CPU_SET_S(processors[index], sizeof set, (cpu_set_t *)&set);
-        failure = pthread_attr_setaffinity_np(&attributes, sizeof set, (cpu_set_t *)&set);
+        const affinity set = affinity_of(processors, count, -1);
+        failure = pthread_attr_setaffinity_np(&attributes, sizeof set, (const cpu_set_t *)&set);
     }
 #endif
     if (!failure) failure = pthread_create(&record->handle, &attributes, thread_main, record);
@@ -275,6 +284,14 @@ int cp_thread_start(void **thread, const char *name, const int *processors, int 
     }
     *thread = record;
     return 0;
+}
+
+void cp_thread_keep(void *thread, const int *processors, int count, int except) {
+#if defined(__linux__)
+    if (count == 0) return;
+    const affinity set = affinity_of(processors, count, except);
+    pthread_setaffinity_np(((thread_record *)thread)->handle, sizeof set, (const cpu_set_t *)&set);
+#endif
 }
 
 void cp_thread_join(void *thread) {
@@ -309,6 +326,10 @@ void cp_parking_destroy(cp_parking *parking) {
     pthread_mutex_destroy(&parking->mutex);
 #endif
     free(parking);
+}
+
+bool cp_parking_is_empty(const cp_parking *parking) {
+    return __atomic_load_n(&parking->sleepers, __ATOMIC_RELAXED) == 0;
 }
 
 // Sequentially consistent on both sides, as the change of the word must be: either who changes it sees the sleeper, or the sleeper

@@ -69,6 +69,8 @@ uint64_t cp_nanoseconds(void);
 /// all. 0 on success, else errno.
 int cp_thread_start(void *_Nullable *_Nonnull thread, const char *_Nonnull name, const int *_Nullable processors, int count,
                     void (*_Nonnull body)(void *_Nonnull), void *_Nonnull argument);
+/// Keeps a thread on `count` processors, one excepted where there are others. A hint: nothing happens where the system refuses.
+void cp_thread_keep(void *_Nonnull thread, const int *_Nullable processors, int count, int except);
 void cp_thread_join(void *_Nonnull thread);
 
 /// Where threads sleep until a 32-bit word in memory changes: a futex, or one mutex and one condition variable. It counts its sleepers,
@@ -76,6 +78,8 @@ void cp_thread_join(void *_Nonnull thread);
 typedef struct cp_parking cp_parking;
 cp_parking *_Nullable cp_parking_create(void);
 void cp_parking_destroy(cp_parking *_Nonnull parking);
+/// Whether nobody sleeps, at about this moment.
+bool cp_parking_is_empty(const cp_parking *_Nonnull parking);
 /// Sleeps unless the word differs from `seen`, until woken; also returns for no reason.
 void cp_parking_sleep(cp_parking *_Nonnull parking, const void *_Nonnull word, uint32_t seen);
 /// Wakes up to `count` threads that sleep on the word, at least, after a sequentially consistent change of it.

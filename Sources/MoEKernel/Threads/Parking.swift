@@ -40,6 +40,9 @@ final class Parking: @unchecked Sendable {
         }
     }
 
+    /// Whether nobody sleeps, at about this moment.
+    var isEmpty: Bool { cp_parking_is_empty(parking) }
+
     /// Wakes up to `count` threads, at least, that sleep on a word, after a sequentially consistent change of it.
     @inline(__always)
     func wake(_ word: borrowing Atomic<UInt32>, count: Int = .max) {

@@ -30,7 +30,8 @@ protocol NodeWork: ParallelWork {
 /// cooperative executor is never blocked by a kernel.
 ///
 /// On a machine with several memory nodes, threads are spread over them and stay on theirs, the caller's aside; each expert's
-/// weights are put into one node's memory, and that node's threads compute them first.
+/// weights are put into one node's memory, and that node's threads compute them first. No thread is bound to one processor: another
+/// process may need that.
 public final class ThreadPool: Sendable {
     /// Threads that take part in a stage, the caller's included.
     public var threads: Int { placement.threads }
@@ -65,7 +66,7 @@ public final class ThreadPool: Sendable {
         self.shared = shared
         var handles: [Handle] = []
         for worker in 1..<max(placement.threads, 1) {
-            let processors = placement.processorsOfNode[placement.nodeOfWorker[worker]].map(Int32.init)
+            let processors = placement.processorsOfNode[placement.nodeOfWorker[worker]]
             var thread: UnsafeMutableRawPointer?
             let start = Unmanaged.passRetained(WorkerStart(shared: shared, worker: worker))
             let failure = cp_thread_start(
@@ -118,15 +119,31 @@ public final class ThreadPool: Sendable {
     /// Runs what stands in the queues; gives the turn back.
     private func run<Work: ParallelWork>(_ work: borrowing Work, tasks count: Int, queues: Int, helps: Bool) {
         withUnsafePointer(to: work) { pointer in
+            keepOffCaller()
             let stage = Stage(body: Work.self, work: UnsafeRawPointer(pointer), queues: queues, helps: helps)
             shared.open(stage, tasks: count)
             if helps {
-                shared.help(worker: 0, node: queues == 1 ? 0 : placement.node(ofProcessor: Int(cp_current_processor())))
+                shared.help(worker: 0, node: queues == 1 ? 0 : placement.node(ofProcessor: cp_current_processor()))
             } else {
                 shared.awaitTasks()
             }
             shared.close()
             shared.turn.unlock()
+        }
+    }
+
+    /// Keeps workers that are to be woken off the caller's processor. Left to itself the system often wakes one there, although others
+    /// are idle (a virtual machine's idle processors look as if they were taken away), and then caller and worker are in each other's
+    /// way for milliseconds. Binding each worker to one processor does not help: the caller may be on it.
+    private func keepOffCaller() {
+        guard !placement.isOversubscribed, shared.someAreAsleep else { return }
+        let processor = cp_current_processor()
+        guard processor != shared.callersProcessor else { return }
+        shared.callersProcessor = processor
+        for (index, handle) in handles.enumerated() {
+            placement.processorsOfNode[placement.nodeOfWorker[index + 1]].withUnsafeBufferPointer {
+                cp_thread_keep(handle.pointer, $0.baseAddress, Int32($0.count), processor)
+            }
         }
     }
 
@@ -187,6 +204,8 @@ private final class SharedState: @unchecked Sendable {
     /// Those who wait for running tasks: the caller at a stage's end, and tasks for one another.
     let running: Parking
     private var stage: Stage?
+    /// The processor that workers are kept off; used by the thread that holds `turn`.
+    var callersProcessor: Int32 = -1
     private let queues: UnsafeMutablePointer<TaskQueue>
     private let word = Atomic<UInt32>(0)
     /// Workers that are in the stage, or look whether it is still open.
@@ -214,6 +233,9 @@ private final class SharedState: @unchecked Sendable {
         queues.deinitialize(count: placement.nodes)
         queues.deallocate()
     }
+
+    /// Whether workers sleep, at about this moment.
+    var someAreAsleep: Bool { !idle.isEmpty }
 
     func setQueue(_ index: Int, _ tasks: Range<Int>) {
         queues[index].next.store(tasks.lowerBound, ordering: .relaxed)

@@ -1,12 +1,11 @@
 /// Which memory node each thread of a pool belongs to. Worker 0 is the calling thread, which is never bound.
 ///
-/// On one node, or with more threads than processors, all workers belong to one node and none is bound: the system then moves threads
-/// away from processors that others use, and waking a bound thread is no faster. On several nodes each started worker may run on all
-/// processors of its node: near its memory, and still free to make room.
+/// A started worker may run on all processors of its node: near its memory, and free to make room where others use a processor. Where
+/// there are more threads than processors, or too few for several nodes, all belong to one node, which is the whole machine.
 struct WorkerPlacement: Sendable, Equatable {
     let nodeOfWorker: [Int]
-    /// Numbers of the processors that workers of a node stay on; empty where they are not bound.
-    let processorsOfNode: [[Int]]
+    /// Numbers of the processors that a node's workers stay on; empty where they stay on none.
+    let processorsOfNode: [[Int32]]
     /// How many threads can run at a time.
     let processors: Int
     private let threadsOfNode: [Int]
@@ -17,7 +16,7 @@ struct WorkerPlacement: Sendable, Equatable {
     /// Workers of a node; the caller counts where it was dealt to.
     func threads(of node: Int) -> Int { threadsOfNode[node] }
 
-    init(nodeOfWorker: [Int], processorsOfNode: [[Int]], processors: Int) {
+    init(nodeOfWorker: [Int], processorsOfNode: [[Int32]], processors: Int) {
         self.nodeOfWorker = nodeOfWorker
         self.processorsOfNode = processorsOfNode
         self.processors = processors
@@ -26,8 +25,7 @@ struct WorkerPlacement: Sendable, Equatable {
 
     /// All on one node, none bound.
     init(threads: Int, processors: Int) {
-        self.init(
-            nodeOfWorker: Array(repeating: 0, count: threads), processorsOfNode: [[]], processors: max(processors, 1))
+        self.init(nodeOfWorker: Array(repeating: 0, count: threads), processorsOfNode: [[]], processors: processors)
     }
 
     /// Deals threads to a machine's cores: one a core first, nodes in turn, then to the cores' other processors.
@@ -46,12 +44,14 @@ struct WorkerPlacement: Sendable, Equatable {
         // What a node reads must be put there by threads bound to it, which the caller is not.
         let nodes = Set(seats.dropFirst().map(\.node)).sorted()
         guard threads <= processors.count, nodes.count > 1 else {
-            self.init(threads: threads, processors: processors.count)
+            self.init(
+                nodeOfWorker: Array(repeating: 0, count: threads),
+                processorsOfNode: [processors.map { Int32($0.number) }], processors: processors.count)
             return
         }
         self.init(
             nodeOfWorker: seats.map { nodes.firstIndex(of: $0.node) ?? 0 },
-            processorsOfNode: nodes.map { node in processors.filter { $0.node == node }.map(\.number) },
+            processorsOfNode: nodes.map { node in processors.filter { $0.node == node }.map { Int32($0.number) } },
             processors: processors.count)
     }
 
@@ -60,5 +60,5 @@ struct WorkerPlacement: Sendable, Equatable {
     func first(of count: Int, node: Int) -> Int { count * node / nodes }
 
     /// The node that a processor belongs to.
-    func node(ofProcessor number: Int) -> Int { processorsOfNode.firstIndex { $0.contains(number) } ?? 0 }
+    func node(ofProcessor number: Int32) -> Int { processorsOfNode.firstIndex { $0.contains(number) } ?? 0 }
 }

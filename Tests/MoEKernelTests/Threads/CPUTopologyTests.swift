@@ -67,28 +67,29 @@ import Testing
         #expect(WorkerPlacement(threads: 8, topology: uneven).nodeOfWorker == [0, 1, 0, 1, 0, 0, 0, 0])
     }
 
-    /// One node, nobody bound: on one node, with fewer bound threads than would serve two, with more threads than processors.
-    @Test func boundToNothing() {
-        func isFree(_ threads: Int, _ topology: CPUTopology) -> Bool {
-            WorkerPlacement(threads: threads, topology: topology)
-                == WorkerPlacement(threads: threads, processors: topology.processors.count)
+    /// One node of all processors: on one node, with fewer started threads than would serve two, with more threads than processors.
+    @Test func oneNode() {
+        func isOne(_ threads: Int, _ topology: CPUTopology) -> Bool {
+            let placement = WorkerPlacement(threads: threads, topology: topology)
+            return placement.nodeOfWorker == Array(repeating: 0, count: threads)
+                && placement.processorsOfNode == [topology.processors.map { Int32($0.number) }]
         }
         let two = Self.topology(0..<16)
-        #expect(isFree(1, two))
-        #expect(isFree(2, two))  // the caller and one more
-        #expect(!isFree(3, two))
-        #expect(!isFree(16, two))
-        #expect(isFree(17, two))
+        #expect(isOne(1, two))
+        #expect(isOne(2, two))  // the caller and one more
+        #expect(!isOne(3, two))
+        #expect(!isOne(16, two))
+        #expect(isOne(17, two))
         #expect(WorkerPlacement(threads: 17, topology: two).isOversubscribed)
-        #expect(isFree(4, Self.topology([0, 1, 2, 3])))
-        #expect(isFree(4, Self.topology([4, 5, 12, 13])))
-        #expect(isFree(2, Self.topology(0..<2, [:])))
+        #expect(isOne(4, Self.topology([0, 1, 2, 3])))
+        #expect(isOne(4, Self.topology([4, 5, 12, 13])))
+        #expect(isOne(2, Self.topology(0..<2, [:])))
     }
 
     /// Shares of neighbours that cover all, none larger by more than one.
     @Test(arguments: [1, 2, 3, 8]) func shares(nodes: Int) {
         let placement = WorkerPlacement(
-            nodeOfWorker: Array(0..<nodes), processorsOfNode: (0..<nodes).map { [$0] }, processors: nodes)
+            nodeOfWorker: Array(0..<nodes), processorsOfNode: (0..<nodes).map { [Int32($0)] }, processors: nodes)
         for count in [0, 1, 2, 7, 8, 128, 257] {
             let firsts = (0...nodes).map { placement.first(of: count, node: $0) }
             #expect(firsts.first == 0 && firsts.last == count)

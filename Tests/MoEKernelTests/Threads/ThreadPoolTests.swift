@@ -58,7 +58,7 @@ import Testing
 
     /// Two nodes of which both are all of this machine's processors: the rules of several nodes, on any machine.
     static func twoNodes(_ nodeOfWorker: [Int]) -> WorkerPlacement {
-        let all = CPUTopology.current().processors.map(\.number)
+        let all = CPUTopology.current().processors.map { Int32($0.number) }
         return WorkerPlacement(
             nodeOfWorker: nodeOfWorker, processorsOfNode: [all, all], processors: nodeOfWorker.count)
     }
