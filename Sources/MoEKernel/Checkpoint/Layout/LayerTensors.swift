@@ -219,6 +219,7 @@ struct LayerTensors: WeightSource {
                 add(scales.tensor, to: part)
                 if let global = scales.global { add(global.tensor, to: part) }
             }
+            if let zeroPoints = matrix.zeroPoints { add(zeroPoints.tensor, to: part) }
             switch name {
             case .expert(_, let projection): storage.expertFormats.insert(matrix.format, projection)
             case .shared(let projection): storage.sharedFormats.insert(matrix.format, projection)
@@ -266,6 +267,22 @@ struct LayerTensors: WeightSource {
                 expectation: "within 0..<\(matrix.rows), \(scales.groups) numbers each")
         }
         try scales.read(rows, into: destination)
+    }
+
+    func readZeroPoints(
+        _ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<UInt8>
+    ) throws(MoEError) {
+        let matrix = try matrix(name)
+        guard let zeroPoints = matrix.zeroPoints else {
+            throw .weights(tensor: describe(name), problem: "has no zero points")
+        }
+        guard rows.lowerBound >= 0, rows.upperBound <= matrix.rows, destination.count >= rows.count * zeroPoints.groups
+        else {
+            throw .input(
+                name: "zero points of \(describe(name))", value: "\(rows) into \(destination.count) codes",
+                expectation: "within 0..<\(matrix.rows), \(zeroPoints.groups) codes each")
+        }
+        try zeroPoints.read(rows, into: destination)
     }
 
     func readIndices(_ name: WeightName, into destination: UnsafeMutableBufferPointer<Int32>) throws(MoEError) {
