@@ -9,11 +9,11 @@ struct LayerTensors: WeightSource {
     ///
     /// - Parameter prefix: what the layer's tensor names begin with, up to the layer's index and a full stop.
     init(
-        _ configuration: MoEConfiguration, layout: TensorLayout, prefix: String, tensors: CheckpointTensors,
+        _ configuration: MoEConfiguration, layout: TensorLayout, prefix: String, finder: TensorFinder,
         quantisation: QuantisationConfig
     ) throws(MoEError) {
         self.configuration = configuration
-        var resolver = TensorResolver(tensors, prefix: prefix, quantisation: quantisation)
+        var resolver = TensorResolver(finder, prefix: prefix, quantisation: quantisation)
         try addSingle(layout, &resolver)
         try addExperts(layout.experts, &resolver)
         if configuration.shared != .none { try addShared(layout, &resolver) }
@@ -23,19 +23,11 @@ struct LayerTensors: WeightSource {
     init(
         layer: Int, of model: CheckpointModel, tensors: CheckpointTensors, prefixes: LayerPrefixes
     ) throws(MoEError) {
-        let configuration = try model.configuration(layer: layer)
-        let place = try model.place(of: layer)
-        let stack = model.family.stacks[place.stack]
-        guard
-            let prefix = try prefixes.prefix(
-                layer: place.index, parent: stack.parent, routers: stack.layout.routers, file: tensors.path)
-        else {
-            throw .checkpoint(
-                file: tensors.path, tensor: "…layers.\(place.index).\(stack.layout.routers[0])",
-                problem: "is missing; config.json calls for it")
-        }
+        let stack = model.family.stacks[try model.place(of: layer).stack]
         try self.init(
-            configuration, layout: stack.layout, prefix: prefix, tensors: tensors, quantisation: model.quantisation)
+            try model.configuration(layer: layer), layout: stack.layout,
+            prefix: try model.prefix(layer: layer, tensors: tensors, prefixes: prefixes), finder: TensorFinder(tensors),
+            quantisation: model.quantisation)
     }
 
     // MARK: Finding
@@ -72,7 +64,7 @@ struct LayerTensors: WeightSource {
     }
 
     /// The bias that goes with a weight.
-    private static func bias(_ weight: String) -> String {
+    static func bias(_ weight: String) -> String {
         weight.hasSuffix(".weight") ? weight.dropLast(6) + "bias" : weight + "_bias"
     }
 
@@ -235,7 +227,7 @@ struct LayerTensors: WeightSource {
 
     func format(of name: WeightName) -> WeightFormat { matrices[name]?.format ?? .plain(.float32) }
 
-    private func matrix(_ name: WeightName) throws(MoEError) -> StoredMatrix {
+    func matrix(_ name: WeightName) throws(MoEError) -> StoredMatrix {
         guard let matrix = matrices[name] else {
             throw .weights(tensor: "\(name)", problem: "this layer of the checkpoint has no such tensor")
         }

@@ -89,7 +89,8 @@ extension TensorResolver {
         if contains(zeroName) || symmetries == [false] {
             let zeroPlace = try find(zeroName)
             if symmetries == [true] {
-                throw fault(zeroPlace, "is there; quantization_config says that weights are symmetric, without zero points")
+                throw fault(
+                    zeroPlace, "is there; quantization_config says that weights are symmetric, without zero points")
             }
             // Those of a tensor or a block have a byte each.
             let isZeroPacked =
@@ -150,7 +151,8 @@ extension TensorResolver {
         guard shape.count == 2, shape[0] == rows, shape[1] >= 1, columns.isMultiple(of: shape[1]) else {
             throw fault(
                 scales,
-                "has shape \(shape); config.json calls for [\(rows), scales of a row], a divisor of the \(columns) inputs")
+                "has shape \(shape); config.json calls for [\(rows), scales of a row], a divisor of the \(columns) inputs"
+            )
         }
         return .group(columns / shape[1])
     }

@@ -7,8 +7,8 @@ struct TensorResolver {
     let quantisation: QuantisationConfig
     private var finder: TensorFinder
 
-    init(_ tensors: CheckpointTensors, prefix: String, quantisation: QuantisationConfig) {
-        finder = TensorFinder(tensors)
+    init(_ finder: TensorFinder, prefix: String, quantisation: QuantisationConfig) {
+        self.finder = finder
         self.prefix = prefix
         self.quantisation = quantisation
     }

@@ -402,7 +402,9 @@ struct StorageTests {
             let codes = numbers(rows, columns, seed)
             let zeros = numbers(down, across, seed + 1)
             let scales = (0..<down * across).map { Float($0 % 13 + 1) * 0.25 }
-            let scaleBytes = scales.flatMap { scaleType == .f32 ? $0.bitPattern.bytes : Array($0.bitPattern.bytes[2...]) }
+            let scaleBytes = scales.flatMap {
+                scaleType == .f32 ? $0.bitPattern.bytes : Array($0.bitPattern.bytes[2...])
+            }
             let scaleShape = isWhole ? [1] : [down, across]
             var tensors = ["weight_scale": Tensor(scaleType, scaleShape, scaleBytes)]
             if packed {
@@ -617,7 +619,9 @@ struct StorageTests {
         try refuse(
             "weight_packed", nil, quantisation: #"{"config_groups":{"g":{"weights":{"type":"float","num_bits":8}}}}"#,
             fragments: ["holds whole numbers", "floats of 8 bits"])
-        func described(_ weights: String) -> String { #"{"config_groups":{"g":{"weights":{"num_bits":4,\#(weights)}}}}"# }
+        func described(_ weights: String) -> String {
+            #"{"config_groups":{"g":{"weights":{"num_bits":4,\#(weights)}}}}"#
+        }
         try refuse(
             "weight_scale", nil, quantisation: described(#""group_size":48"#),
             fragments: ["has shape [160, 6]", "a scale for each 48", "[160, 4]"])
@@ -630,7 +634,8 @@ struct StorageTests {
         try refuse(
             "weight_scale", nil, quantisation: described(#""strategy":"block","block_structure":[16,16]"#),
             fragments: ["blocks of 16 × 16", "[10, 12]"])
-        try refuse("weight_scale", Tensor(.bf16, [160, 7], [UInt8](repeating: 1, count: 2240)), fragments: ["[160, 7]"])
+        try refuse(
+            "weight_scale", Tensor(.bf16, [160, 7], [UInt8](repeating: 1, count: 2240)), fragments: ["[160, 7]"])
         try refuse(
             "weight_scale", Tensor(.f8E8M0, [160, 6], [UInt8](repeating: 1, count: 960)),
             fragments: ["F8_E8M0", "F32, BF16 or F16"])
