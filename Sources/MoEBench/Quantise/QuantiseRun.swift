@@ -33,9 +33,8 @@ package struct QuantiseRun: Sendable {
         let pool = try ThreadPool(threads: threads)
         let start = cp_nanoseconds()
         let quantiser = try CheckpointQuantiser(model, to: quantisation, pool: pool)
-        let done = try quantiser.write(to: output, isCancelled: { interruption.isRequested }) { layer in
-            print(QuantiseText.layer(layer))
-        }
+        let done = try quantiser.write(
+            to: output, onLayer: { print(QuantiseText.layer($0)) }, isCancelled: { interruption.isRequested })
         guard let done else { return .interrupted }
         let seconds = Double(cp_nanoseconds() - start) * 1e-9
         let report = QuantiseReport(done, form: form, model: model, output: output, threads: pool.threads, seconds)

@@ -115,14 +115,14 @@ public struct CheckpointQuantiser: Sendable {
     ///
     /// - Parameters:
     ///   - output: a folder that is not there yet, or is empty. It appears whole or not at all.
-    ///   - isCancelled: asked every few milliseconds, by any thread, whether to stop.
     ///   - onLayer: told of each layer when it is done.
+    ///   - isCancelled: asked every few milliseconds, by any thread, whether to stop.
     /// - Returns: what was done; nil where it was cancelled, and then nothing is left.
     /// - Throws: ``MoEError/system(file:operation:reason:)`` where the folder cannot be written, also for want of room;
     ///   ``MoEError/weights(tensor:problem:)`` for a weight that is not finite. Nothing is left then.
     public func write(
-        to output: String, isCancelled: @escaping @Sendable () -> Bool = { false },
-        onLayer: (CheckpointQuantisation.Layer) -> Void = { _ in }
+        to output: String, onLayer: (CheckpointQuantisation.Layer) -> Void = { _ in },
+        isCancelled: @escaping @Sendable () -> Bool = { false }
     ) throws(MoEError) -> CheckpointQuantisation? {
         var folder = try AtomicFolder(output)
         let shards = shards()
