@@ -44,9 +44,9 @@ struct AtomicFolder: ~Copyable {
 
     /// A new file in the folder.
     mutating func file(_ name: String, byteCount: Int) throws(MoEError) -> OutputFile {
-        let file = try OutputFile("\(path)/\(name)", byteCount: byteCount)
+        // Listed first: a file that cannot be made as long as it has to be is there already.
         names.append(name)
-        return file
+        return try OutputFile("\(path)/\(name)", byteCount: byteCount)
     }
 
     /// A new file with some contents, flushed to the disk.

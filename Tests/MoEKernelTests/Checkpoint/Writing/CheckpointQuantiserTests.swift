@@ -278,7 +278,8 @@ struct CheckpointQuantiserTests {
         #expect(members["metadata"] == .object(["total_size": .integer(report.bytesAfter)]))
         #expect(Set(map.keys) == Set(new.keys))
         #expect(
-            try SafetensorsFile(at: place["out/model-00001-of-0000\(report.files).safetensors"]).metadata["format"]
+            try SafetensorsFile(at: place["out/" + String(format: "model-00001-of-%05d.safetensors", report.files)])
+                .metadata["format"]
                 == "pt")
         let summary = try CheckpointSummary(of: place["out"])
         #expect(summary.quantisation != nil && summary.missingFiles.isEmpty && summary.absentLayers.isEmpty)
