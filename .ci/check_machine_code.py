@@ -25,6 +25,8 @@ for line in text.splitlines():
 failures = []
 largest = {"ymm": 0, "zmm": 0}
 lookups = {"ymm": 0, "zmm": 0}
+# The most products of bytes in a loop, by instruction and register.
+dots = {("vpmaddubsw", "ymm"): 0, ("vpdpbusd", "ymm"): 0, ("vpdpbusd", "zmm"): 0}
 loops = 0
 for name, body in functions.items():
     # Mangled names abbreviate repeated parts, but every function of an AVX module names its instruction set.
@@ -35,7 +37,7 @@ for name, body in functions.items():
         if bad:
             failures.append(f"AVX outside the AVX modules: {name}: {bad[1]} {bad[2]}")
         continue
-    if not re.search(r"4tile_|residentTile|4rows|onePanel|[cC]odedTile|5coded|widenCodes|widenRows|sweep", name):
+    if not re.search(r"4tile_|residentTile|4rows|onePanel|[cC]odedTile|ByteDotTile|5coded|widenCodes|widenRows|sweep", name):
         continue
     # Backward jumps delimit loops; an innermost one holds no other.
     spans = []
@@ -50,7 +52,11 @@ for name, body in functions.items():
         inside = [i for i in body if start <= i[0] <= end]
         fused = [i for i in inside if i[1].startswith("vfmadd") and i[1].endswith("ps")]
         decoded = [i for i in inside if i[1] in ("vpshufb", "vcvtph2ps")]
-        if len(fused) < 2 and len(decoded) < 2 or "vdivps" in {i[1] for i in inside}:
+        products = [i for i in inside if i[1] in ("vpmaddubsw", "vpdpbusd")]
+        for product in products[:1]:
+            kind = product[1], "zmm" if "%zmm" in product[2] else "ymm"
+            dots[kind] = max(dots[kind], len(products))
+        if len(fused) < 2 and len(decoded) < 2 and not products or "vdivps" in {i[1] for i in inside}:
             continue
         width = "zmm" if any("%zmm" in i[2] for i in fused + decoded) else "ymm"
         if len(fused) >= 32:
@@ -70,6 +76,10 @@ if largest["zmm"] < 24:
 for width, count in lookups.items():
     if count < 16:
         failures.append(f"the tile of one row over four-bit codes is missing: {count} look-ups in {width}, not 16")
+# Full tiles: four rows by two vectors of two nibbles, four by two of bytes without signs, twelve by one.
+for (mnemonic, register), wanted in {("vpmaddubsw", "ymm"): 16, ("vpdpbusd", "ymm"): 16, ("vpdpbusd", "zmm"): 24}.items():
+    if (found := dots[mnemonic, register]) < wanted:
+        failures.append(f"a full tile of bytes is missing: {found} {mnemonic} in {register}, not {wanted}")
 for failure in failures[:20]:
     print(failure, file=sys.stderr)
 print(f"machine code: {len(functions)} functions, {loops} hot loops, {len(failures)} failures")

@@ -19,8 +19,6 @@ public final class MoELayer: Sendable {
     public var tuning: CPUTuning { backend.tuning }
     /// How its experts multiply.
     public var arithmetic: ExpertArithmetic { backend.arithmetic }
-    /// The instructions that multiply bytes where ``arithmetic`` is ``ExpertArithmetic/int8Activations``.
-    package var byteInstructions: String { backend.byteDots.name }
     /// Bytes of packed weights.
     public var weightByteCount: Int { backend.weights.byteCount }
 

@@ -25,6 +25,7 @@ enum InfoCommand: Command {
                 "instruction set",
                 "\(chosen.rawValue), of \(CPUInstructionSet.supported.map(\.rawValue).joined(separator: ", "))"
             ),
+            ("int8 activations", chosen.byteInstructions),
             ("tuning", "\(try CPUTuning.chosen(chosen))"),
             ("threads", "\(machine.processors)"),
             ("caches", machine.caches),

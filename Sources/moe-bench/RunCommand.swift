@@ -33,7 +33,9 @@ enum RunCommand: Command {
         Option("dtype", "TYPE", help: "how weights are stored: \(dtypes.joined(separator: ", ")) [fp32]"),
         Option(
             "activations", "KIND",
-            help: "what int8 and int4 weights are multiplied with: exact (fp32), or int8 by instructions for bytes [exact]"),
+            help:
+                "what int8 and int4 weights are multiplied with: exact (fp32), or int8 by instructions for bytes [exact]"
+        ),
         Option("expert", "KIND", help: "gated (gate, up, down) or plain (up, down) [gated]"),
         Option("activation", "NAME", help: "silu, gelu, gelu_tanh, quick_gelu, relu or relu2 [silu]"),
         Option(

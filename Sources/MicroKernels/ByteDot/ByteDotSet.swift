@@ -86,7 +86,8 @@ public struct ByteDotOperands {
 
     @_alwaysEmitIntoClient @inline(__always)
     public init(
-        a: UnsafePointer<UInt32>, tileRows: Int, b: UnsafeRawPointer, panelStride: Int, groups: Int, coding: PanelCoding,
+        a: UnsafePointer<UInt32>, tileRows: Int, b: UnsafeRawPointer, panelStride: Int, groups: Int,
+        coding: PanelCoding,
         scaleBytes: Int, c: UnsafeMutablePointer<Float>, cPanelStride: Int, asks: Bool, next: UnsafeRawPointer
     ) {
         self.a = a

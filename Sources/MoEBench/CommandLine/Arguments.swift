@@ -12,11 +12,16 @@ package struct Arguments: Sendable, Hashable {
     private var values: [String: String] = [:]
     private var switches: Set<String> = []
 
-    package init(_ words: some Sequence<String>, options: [Option]) throws(UsageError) {
+    /// - Parameter operand: the option whose value may stand there without its name, once.
+    package init(
+        _ words: some Sequence<String>, options: [Option], operand: String? = nil
+    ) throws(UsageError) {
         var rest = Array(words)[...]
         while let word = rest.popFirst() {
             guard word.hasPrefix("-"), word != "-" else {
-                throw UsageError("unexpected argument \"\(word)\"")
+                guard let operand, values[operand] == nil else { throw UsageError("unexpected argument \"\(word)\"") }
+                values[operand] = word
+                continue
             }
             let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             let typed = String(parts[0])

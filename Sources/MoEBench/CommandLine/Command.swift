@@ -7,9 +7,15 @@ package protocol Command {
     /// Whole command lines, most useful first, each with what it does.
     static var examples: [(line: String, meaning: String)] { get }
     static var options: [Option] { get }
+    /// The option whose value may stand on the command line without its name; nil where there is none.
+    static var operand: String? { get }
 
     /// Runs to the end; standard output is the result, standard error the rest.
     static func run(_ arguments: Arguments) throws -> ExitCode
+}
+
+extension Command {
+    package static var operand: String? { nil }
 }
 
 /// What the process says with its exit status.

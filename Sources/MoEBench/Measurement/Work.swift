@@ -56,7 +56,8 @@ extension Work {
         let together = (0..<configuration.experts).count { expert in batches.contains { $0[expert] > 0 } }
         let flops = product(2, weights, assignments) / batches.count
         return Work(
-            flops: flops, byteOperations: arithmetic == .int8Activations ? flops : 0, bytes: bytes * touched / batches.count,
+            flops: flops, byteOperations: arithmetic == .int8Activations ? flops : 0,
+            bytes: bytes * touched / batches.count,
             workingSet: bytes * together)
     }
 

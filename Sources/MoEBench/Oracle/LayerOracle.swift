@@ -51,7 +51,8 @@ package struct LayerOracle: Sendable {
             let (batch, tokens) = pieces[index]
             let result = Result { () throws(MoEError) in
                 try Self.reference(
-                    ReferenceBackend(configuration, source: source, arithmetic: arithmetic), inputs.batches[batch], tokens,
+                    ReferenceBackend(configuration, source: source, arithmetic: arithmetic), inputs.batches[batch],
+                    tokens,
                     router)
             }
             done.withLock { $0[index] = result }

@@ -81,7 +81,9 @@ package final class CeilingSampler {
     ///   - workingSets: Bytes that the implementations walk over; one read ceiling is measured for each class among them.
     ///   - byteDots: Whether some of them multiply bytes.
     ///   - probe: Makes a probe that reads a buffer of so many bytes.
-    package init(workingSets: [Int], byteDots: Bool = false, probe: (Int) throws(MoEError) -> any MachineProbe) throws(MoEError) {
+    package init(workingSets: [Int], byteDots: Bool = false, probe: (Int) throws(MoEError) -> any MachineProbe)
+        throws(MoEError)
+    {
         bufferBytes = Set(workingSets.compactMap(Self.bufferBytes)).sorted()
         var probes: [any MachineProbe] = []
         for bytes in bufferBytes.isEmpty ? [1 << 20] : bufferBytes { probes.append(try probe(bytes)) }

@@ -12,6 +12,8 @@ package enum LayerConformance {
         package var code: WeightCode?
         package var group = 32
         package var zeroPoints = false
+        /// The arithmetic of experts on codes.
+        package var arithmetic = ExpertArithmetic.exact
         /// nil for the machine's own.
         package var tuning: CPUTuning?
 
@@ -26,9 +28,10 @@ package enum LayerConformance {
             let stored =
                 code.map { "\($0.rawValue) by \(group)\(zeroPoints ? " from zero points" : "")" }
                 ?? (c.weightType ?? .float32).rawValue
+            let activations = arithmetic == .exact ? "" : " by int8 activations"
             let identity = c.identityExperts > 0 ? "+\(c.identityExperts)" : ""
             return "layer \(instructionSet.rawValue): T \(tokens) H \(c.hidden) F \(c.expertHidden) "
-                + "E \(c.experts)\(identity) k \(c.topK) \(stored) \(c.expert.isGated ? "gated" : "plain") "
+                + "E \(c.experts)\(identity) k \(c.topK) \(stored)\(activations) \(c.expert.isGated ? "gated" : "plain") "
                 + "\(c.expert.activation.rawValue)\(c.expert.hasBiases ? " biases" : "")\(shared)"
                 + ", \(c.router.score) \(c.router.selection)" + (tuning.map { ", \($0)" } ?? "")
         }
@@ -94,6 +97,18 @@ package enum LayerConformance {
                         seed: UInt64(1000 + turn), code: code, group: group, zeroPoints: zeroPoints))
             }
         }
+        // Int8 activations: few rows, each number of rows that a full tile may have, several tiles.
+        for (turn, (code, zeroPoints)) in codes.filter(\.0.isInteger).enumerated() {
+            for tokens in Array(1...12) + [40] {
+                let configuration = try MoEConfiguration(
+                    experts: tokens > 12 ? 6 : 1, topK: 1, hidden: 301, expertHidden: 67, shared: .dense(width: 24))
+                cases.append(
+                    Case(
+                        configuration: configuration, tokens: tokens, instructionSet: set,
+                        seed: UInt64(1100 + 20 * turn + tokens), code: code, group: tokens % 2 == 0 ? 32 : 128,
+                        zeroPoints: zeroPoints, arithmetic: .int8Activations))
+            }
+        }
         return cases
     }
 
@@ -157,12 +172,14 @@ package enum LayerConformance {
                     group: test.group, zeroPoints: test.zeroPoints))
         }
         let layer = try MoELayer(
-            configuration, weights: weights, pool: pool, instructionSet: test.instructionSet, tuning: test.tuning)
+            configuration, weights: weights, pool: pool, instructionSet: test.instructionSet,
+            arithmetic: test.arithmetic, tuning: test.tuning)
         var generator = SplitMix64(seed: test.seed)
         let x = (0..<test.tokens * configuration.hidden).map { _ in Float(generator.unit() * 3.4 - 1.7) }
         let inputs = Inputs(tokens: test.tokens, hidden: configuration.hidden, batches: [x])
         let oracle = try LayerOracle(
-            configuration, source: try weights.source(configuration), inputs: inputs, sample: test.tokens, seed: 0)
+            configuration, source: try weights.source(configuration), inputs: inputs, sample: test.tokens, seed: 0,
+            arithmetic: test.arithmetic)
         let output = try layer.forward(try Tensor(shape: [test.tokens, configuration.hidden], x))
         let check = LayerCheck(oracle)
         do throws(WrongResult) {

@@ -93,7 +93,8 @@ package struct WorkloadRunner: Sendable {
 
         progress.show("\(workload.name): making weights")
         let layer = try MoELayer(
-            configuration, weights: weights, pool: pool, instructionSet: instructionSet, arithmetic: workload.arithmetic,
+            configuration, weights: weights, pool: pool, instructionSet: instructionSet,
+            arithmetic: workload.arithmetic,
             tuning: tuning)
         let inputs = Inputs(workload)
         let tokensPerExpert = try Self.tokensPerExpert(layer, inputs)
@@ -116,7 +117,8 @@ package struct WorkloadRunner: Sendable {
 
         progress.show("\(workload.name): ceilings")
         let sampler = try CeilingSampler(
-            workingSets: contenders.map(\.implementation.work.workingSet), byteDots: workload.arithmetic == .int8Activations
+            workingSets: contenders.map(\.implementation.work.workingSet),
+            byteDots: workload.arithmetic == .int8Activations
         ) { (bytes: Int) throws(MoEError) -> any MachineProbe in
             try CeilingProbe(
                 pool: pool, instructionSet: instructionSet, readBytes: bytes, code: workload.form?.code ?? .int8)
@@ -183,7 +185,8 @@ package struct WorkloadRunner: Sendable {
         var notRun: [WorkloadReport.NotRun] = []
         let everyone = Array(
             repeating: Array(repeating: workload.tokens, count: workload.experts), count: workload.inputBatches)
-        let denseWork = gating
+        let denseWork =
+            gating
             + Work.experts(
                 configuration, form: workload.form, arithmetic: workload.arithmetic, tokensPerExpert: everyone)
         if denseWork.flops <= limits.denseFLOPs {

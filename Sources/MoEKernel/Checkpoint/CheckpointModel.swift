@@ -67,6 +67,21 @@ struct CheckpointModel: Sendable {
         }
     }
 
+    /// What the names of a layer's tensors begin with.
+    func prefix(layer: Int, tensors: CheckpointTensors, prefixes: LayerPrefixes) throws(MoEError) -> String {
+        let place = try place(of: layer)
+        let stack = family.stacks[place.stack]
+        guard
+            let prefix = try prefixes.prefix(
+                layer: place.index, parent: stack.parent, routers: stack.layout.routers, file: tensors.path)
+        else {
+            throw .checkpoint(
+                file: tensors.path, tensor: "…layers.\(place.index).\(stack.layout.routers[0])",
+                problem: "is missing; config.json calls for it")
+        }
+        return prefix
+    }
+
     /// Where a layer stands in its stack.
     func place(of layer: Int) throws(MoEError) -> LayerPlace {
         guard let place = places[layer] else {

@@ -50,6 +50,21 @@ struct TensorFinder {
 
     init(_ tensors: CheckpointTensors) { self.tensors = tensors }
 
+    /// Opens every file, in their order, and tells what each holds of the checkpoint.
+    mutating func openAll() throws(MoEError) -> [(file: SafetensorsFile, tensors: [SafetensorsTensor])] {
+        switch tensors {
+        case .single(let single): return [(single, single.tensors)]
+        case .sharded(let index):
+            var files: [(file: SafetensorsFile, tensors: [SafetensorsTensor])] = []
+            for shard in index.shards.indices {
+                let file = if let opened = open[shard] { opened } else { try index.open(shard) }
+                open[shard] = file
+                files.append((file, file.tensors.filter { index.shardOfTensor[$0.name] == shard }))
+            }
+            return files
+        }
+    }
+
     /// The tensor of a name and the file that holds it.
     ///
     /// - Throws: ``MoEError/checkpoint(file:tensor:problem:)`` where there is none, or its shard is malformed.

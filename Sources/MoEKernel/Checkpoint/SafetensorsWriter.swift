@@ -8,15 +8,13 @@
 /// ```
 public struct SafetensorsWriter: Sendable {
     private struct Entry: Sendable {
-        let name: String
-        let type: SafetensorsType
-        let shape: [Int]
-        let byteCount: Int
+        let tensor: SafetensorsLayout.Entry
         /// Lends the data to a function, in as many pieces as it likes.
         let data: @Sendable (_ consume: (UnsafeRawBufferPointer) throws(MoEError) -> Void) throws(MoEError) -> Void
     }
 
     private var entries: [Entry] = []
+    private var names: Set<String> = []
     private let metadata: [String: String]
 
     /// - Parameter metadata: notes kept in the header's `__metadata__`.
@@ -72,7 +70,7 @@ public struct SafetensorsWriter: Sendable {
         data:
             @escaping @Sendable (_ consume: (UnsafeRawBufferPointer) throws(MoEError) -> Void) throws(MoEError) -> Void
     ) throws(MoEError) {
-        guard name != "__metadata__", !entries.contains(where: { $0.name == name }) else {
+        guard name != "__metadata__", !names.contains(name) else {
             throw .input(name: "tensor name", value: quoted(name), expectation: "one not in use")
         }
         guard shape.allSatisfy({ $0 >= 0 }), type.byteCount(shape: shape) == byteCount else {
@@ -80,7 +78,11 @@ public struct SafetensorsWriter: Sendable {
                 name: "tensor \(clipped(name))", value: "\(byteCount) bytes",
                 expectation: "as many as shape \(shape) of \(type.rawValue) takes")
         }
-        entries.append(Entry(name: name, type: type, shape: shape, byteCount: byteCount, data: data))
+        names.insert(name)
+        entries.append(
+            Entry(
+                tensor: SafetensorsLayout.Entry(name: name, type: type, shape: shape, byteCount: byteCount), data: data)
+        )
     }
 
     /// Writes the file. It appears whole, in place of one already there, or not at all.
@@ -88,58 +90,22 @@ public struct SafetensorsWriter: Sendable {
     /// - Throws: ``MoEError/system(file:operation:reason:)`` where it cannot be written; what was there is then still
     ///   there.
     public func write(to path: String) throws(MoEError) {
-        // Widest types first keep every tensor's data aligned to its own type.
-        let ordered = entries.enumerated()
-            .sorted { ($1.element.type.bitCount, $0.offset) < ($0.element.type.bitCount, $1.offset) }.map(\.element)
+        let layout = SafetensorsLayout(entries.map(\.tensor), metadata: metadata)
         var file = try AtomicFile(path)
-        try header(ordered).span.bytes.withUnsafeBytes { (bytes) throws(MoEError) in try file.write(bytes) }
-        for entry in ordered {
+        try layout.header.span.bytes.withUnsafeBytes { (bytes) throws(MoEError) in try file.write(bytes) }
+        for position in layout.order {
+            let entry = entries[position]
             var written = 0
             try entry.data { (bytes) throws(MoEError) in
                 written += bytes.count
                 try file.write(bytes)
             }
-            guard written == entry.byteCount else {
+            guard written == entry.tensor.byteCount else {
                 throw .input(
-                    name: "tensor \(clipped(entry.name))", value: "\(written) bytes", expectation: "\(entry.byteCount)")
+                    name: "tensor \(clipped(entry.tensor.name))", value: "\(written) bytes",
+                    expectation: "\(entry.tensor.byteCount)")
             }
         }
         try file.commit()
-    }
-
-    private func header(_ entries: [Entry]) -> [UInt8] {
-        var members: [String] = []
-        if !metadata.isEmpty {
-            let notes = metadata.sorted { $0.key < $1.key }.map { "\(Self.json($0.key)):\(Self.json($0.value))" }
-            members.append("\"__metadata__\":{\(notes.joined(separator: ","))}")
-        }
-        var offset = 0
-        for entry in entries {
-            let shape = entry.shape.map(String.init).joined(separator: ",")
-            let end = offset + entry.byteCount
-            members.append(
-                "\(Self.json(entry.name)):{\"dtype\":\"\(entry.type.rawValue)\",\"shape\":[\(shape)],"
-                    + "\"data_offsets\":[\(offset),\(end)]}")
-            offset = end
-        }
-        var json = Array("{\(members.joined(separator: ","))}".utf8)
-        // Blanks bring the data to a multiple of 8.
-        while !json.count.isMultiple(of: 8) { json.append(0x20) }
-        return (0..<8).map { UInt8(truncatingIfNeeded: json.count >> ($0 * 8)) } + json
-    }
-
-    private static func json(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case "\u{0}"..<"\u{20}":
-                let digits = String(scalar.value, radix: 16)
-                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result + "\""
     }
 }

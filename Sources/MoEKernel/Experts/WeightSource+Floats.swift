@@ -33,7 +33,15 @@ extension WeightSource {
         var values = [Float](repeating: 0, count: rows.count * shape.columns)
         switch format {
         case .plain(let type):
-            for index in values.indices { values[index] = type.value(raw.baseAddress!, index) }
+            // A loop a type.
+            switch type {
+            case .float32:
+                for index in values.indices { values[index] = ElementType.float32.value(raw.baseAddress!, index) }
+            case .bfloat16:
+                for index in values.indices { values[index] = ElementType.bfloat16.value(raw.baseAddress!, index) }
+            case .float16:
+                for index in values.indices { values[index] = ElementType.float16.value(raw.baseAddress!, index) }
+            }
         case .transposed(let type):
             for row in 0..<rows.count {
                 for column in 0..<shape.columns {
@@ -70,6 +78,7 @@ extension WeightSource {
 
 extension ElementType {
     /// Number `index` of an array of this type, exactly.
+    @inline(__always)
     func value(_ base: UnsafeRawPointer, _ index: Int) -> Float {
         switch self {
         case .float32: base.load(fromByteOffset: index * 4, as: Float.self)

@@ -7,15 +7,13 @@ final class QuantisedWeights: WeightSource {
     private let source: any WeightSource
     private let configuration: MoEConfiguration
     private let form: WeightQuantisation
-    private let recent = Mutex<[Rows]>([])
+    private let recent = Mutex<[Read]>([])
 
     /// Rows of one tensor, quantised: what codes, scales and zero points are read from in turn.
-    private struct Rows {
+    private struct Read {
         let name: WeightName
         let rows: Range<Int>
-        let codes: [UInt8]
-        let scales: [Float]
-        let zeros: [UInt8]
+        let quantised: QuantisedRows
     }
 
     /// Reads that are remembered: a few for each thread that packs.
@@ -43,17 +41,9 @@ final class QuantisedWeights: WeightSource {
     func read(_ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(MoEError) {
         guard isQuantised(name) else { return try source.read(name, rows: rows, into: destination) }
         let quantised = try quantised(name, rows)
-        let columns = configuration.shape(of: name).columns
-        let rowBytes = format(of: name).rowBytes(columns)
+        let rowBytes = format(of: name).rowBytes(quantised.columns)
         for row in 0..<rows.count {
-            let codes = quantised.codes[row * columns..<(row + 1) * columns]
-            for byte in 0..<rowBytes {
-                destination[row * rowBytes + byte] =
-                    form.code.bitCount == 8
-                    ? codes[codes.startIndex + byte]
-                    : codes[codes.startIndex + 2 * byte]
-                        | (2 * byte + 1 < columns ? codes[codes.startIndex + 2 * byte + 1] << 4 : 0)
-            }
+            quantised.copyCodes(row: row, into: .init(rebasing: destination[(row * rowBytes)...].prefix(rowBytes)))
         }
     }
 
@@ -78,40 +68,31 @@ final class QuantisedWeights: WeightSource {
         }
     }
 
-    private func quantised(_ name: WeightName, _ rows: Range<Int>) throws(MoEError) -> Rows {
-        if let known = recent.withLock({ $0.first { $0.name == name && $0.rows == rows } }) { return known }
-        let made = try quantise(name, rows)
+    private func quantised(_ name: WeightName, _ rows: Range<Int>) throws(MoEError) -> QuantisedRows {
+        if let known = recent.withLock({ $0.first { $0.name == name && $0.rows == rows } }) { return known.quantised }
+        let weights = try source.finiteFloats(name, rows: rows, configuration)
+        let quantised = QuantisedRows(weights, columns: configuration.shape(of: name).columns, form: form)
         recent.withLock { recent in
             if recent.count >= Self.remembered { recent.removeFirst() }
-            recent.append(made)
+            recent.append(Read(name: name, rows: rows, quantised: quantised))
         }
-        return made
+        return quantised
     }
+}
 
-    private func quantise(_ name: WeightName, _ rows: Range<Int>) throws(MoEError) -> Rows {
-        let columns = configuration.shape(of: name).columns
-        let weights = try source.floats(name, rows: rows, configuration)
+extension WeightSource {
+    /// Rows of a matrix as fp32 numbers, which is what is quantised.
+    ///
+    /// - Throws: ``MoEError/weights(tensor:problem:)`` naming the first that is not finite.
+    func finiteFloats(
+        _ name: WeightName, rows: Range<Int>, _ configuration: MoEConfiguration
+    ) throws(MoEError) -> [Float] {
+        let weights = try floats(name, rows: rows, configuration)
         if let odd = weights.firstIndex(where: { !$0.isFinite }) {
-            throw .notFinite(source.describe(name), row: rows.lowerBound + odd / columns, column: odd % columns)
+            let columns = configuration.shape(of: name).columns
+            throw .notFinite(describe(name), row: rows.lowerBound + odd / columns, column: odd % columns)
         }
-        let group = form.group ?? columns
-        let groups = rows.count * columns / group
-        let quantiser = GroupQuantiser(form)
-        var codes = [UInt8](repeating: 0, count: weights.count)
-        var scales = [Float](repeating: 1, count: groups)
-        var zeros = [UInt8](repeating: 0, count: groups)
-        weights.withUnsafeBufferPointer { weights in
-            codes.withUnsafeMutableBufferPointer { codes in
-                for index in 0..<groups {
-                    let part = index * group..<(index + 1) * group
-                    let parameters = quantiser.quantise(
-                        .init(rebasing: weights[part]), into: .init(rebasing: codes[part]))
-                    scales[index] = parameters.scale
-                    zeros[index] = parameters.zero
-                }
-            }
-        }
-        return Rows(name: name, rows: rows, codes: codes, scales: scales, zeros: zeros)
+        return weights
     }
 }
 

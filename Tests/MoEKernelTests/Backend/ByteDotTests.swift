@@ -17,7 +17,9 @@ import Testing
         var latent: Int?
 
         var format: WeightFormat { .quantised(code, group: group, zeroPoints: zeroPoints) }
-        var testDescription: String { "\(format) \(scales) H\(hidden) F\(expertHidden) \(expert) latent \(latent ?? 0)" }
+        var testDescription: String {
+            "\(format) \(scales) H\(hidden) F\(expertHidden) \(expert) latent \(latent ?? 0)"
+        }
 
         func configuration() throws -> MoEConfiguration {
             try MoEConfiguration(

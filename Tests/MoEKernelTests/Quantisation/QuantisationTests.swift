@@ -57,6 +57,33 @@ import Testing
         #expect(beyond.isEmpty)
     }
 
+    /// No other code is nearer, and of two equally near the even one is taken: all sums, differences and halves of codes' values, and
+    /// what lies just beside them.
+    @Test(arguments: forms.filter { !$0.code.isInteger }) func floatCodesAreTheNearest(_ form: WeightQuantisation) {
+        let values = (0..<UInt8(1 << (form.code.bitCount - 1))).map { form.code.value($0) }.filter { $0.isFinite }
+        let largest = values[values.count - 1]
+        var numbers: [Float] = []
+        for (low, high) in zip(values, values.dropFirst()) {
+            let middle = (low + high) / 2
+            numbers += [low, middle, middle.nextUp, middle.nextDown, low + (high - low) / 3]
+        }
+        var wrong: [String] = []
+        for sign: Float in [1, -1] {
+            for number in numbers {
+                // The largest code goes with it, so that the scale is 1.
+                let (codes, parameters) = quantise(form, [number * sign, largest])
+                let misses = values.map { abs(Double($0) - Double(number)) }
+                let least = misses.min()!
+                let nearest = values.indices.filter { misses[$0] == least }
+                let expected = nearest.count == 1 ? nearest[0] : nearest.first { $0 % 2 == 0 }!
+                if parameters.scale != 1 || form.code.value(codes[0]) != values[expected] * sign {
+                    wrong.append("\(number * sign) became \(form.code.value(codes[0])), scale \(parameters.scale)")
+                }
+            }
+        }
+        #expect(wrong.isEmpty)
+    }
+
     /// What a code says exactly comes back exactly.
     @Test(arguments: forms) func codesComeBack(_ form: WeightQuantisation) {
         let all = (0..<1 << form.code.bitCount).map { form.code.value(UInt8($0)) }.filter { $0.isFinite && $0 > -128 }

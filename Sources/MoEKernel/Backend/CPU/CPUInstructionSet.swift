@@ -45,6 +45,9 @@ public enum CPUInstructionSet: String, Sendable, Hashable, CaseIterable {
     /// The set's kernels over bytes: the best that this processor has of the set's width.
     package var byteDots: any ByteDotKernels { supportedByteDots.last! }
 
+    /// What multiplies int8 activations, as processors' manuals name it.
+    public var byteInstructions: String { byteDots.name }
+
     /// All that it has of the set's width, slowest first.
     package var supportedByteDots: [any ByteDotKernels] {
         #if arch(x86_64)

@@ -54,15 +54,15 @@ extension CPUBackend {
         let matrices = block.matrices
         let mine = scratch.base + worker * scratch.size.total
         let sweep = PanelSweep(
-                activations: block.activations, tileStride: matrices.tileFloats(tuning.tileRows),
-                blockStride: tuning.tileRows * PanelLayout.block, tiles: block.split, depth: matrices.depth,
-                weights: matrices.weights(ofGroup: block.group), format: matrices.format, panels: panels,
-                after: after,
-                biases: matrices.biases.map {
-                    UnsafePointer($0 + block.group * matrices.panels * PanelLayout.width)
-                },
-                accumulators: mine + scratch.size.widened, widened: mine, epilogue: epilogue,
-                tuning: tuning.sweep)
+            activations: block.activations, tileStride: matrices.tileFloats(tuning.tileRows),
+            blockStride: tuning.tileRows * PanelLayout.block, tiles: block.split, depth: matrices.depth,
+            weights: matrices.weights(ofGroup: block.group), format: matrices.format, panels: panels,
+            after: after,
+            biases: matrices.biases.map {
+                UnsafePointer($0 + block.group * matrices.panels * PanelLayout.width)
+            },
+            accumulators: mine + scratch.size.widened, widened: mine, epilogue: epilogue,
+            tuning: tuning.sweep)
         if matrices.format.isByteDot { byteDots.sweep(sweep) } else { kernels.sweep(sweep) }
     }
 

@@ -9,11 +9,11 @@ struct LayerTensors: WeightSource {
     ///
     /// - Parameter prefix: what the layer's tensor names begin with, up to the layer's index and a full stop.
     init(
-        _ configuration: MoEConfiguration, layout: TensorLayout, prefix: String, tensors: CheckpointTensors,
+        _ configuration: MoEConfiguration, layout: TensorLayout, prefix: String, finder: TensorFinder,
         quantisation: QuantisationConfig
     ) throws(MoEError) {
         self.configuration = configuration
-        var resolver = TensorResolver(tensors, prefix: prefix, quantisation: quantisation)
+        var resolver = TensorResolver(finder, prefix: prefix, quantisation: quantisation)
         try addSingle(layout, &resolver)
         try addExperts(layout.experts, &resolver)
         if configuration.shared != .none { try addShared(layout, &resolver) }
@@ -23,19 +23,11 @@ struct LayerTensors: WeightSource {
     init(
         layer: Int, of model: CheckpointModel, tensors: CheckpointTensors, prefixes: LayerPrefixes
     ) throws(MoEError) {
-        let configuration = try model.configuration(layer: layer)
-        let place = try model.place(of: layer)
-        let stack = model.family.stacks[place.stack]
-        guard
-            let prefix = try prefixes.prefix(
-                layer: place.index, parent: stack.parent, routers: stack.layout.routers, file: tensors.path)
-        else {
-            throw .checkpoint(
-                file: tensors.path, tensor: "…layers.\(place.index).\(stack.layout.routers[0])",
-                problem: "is missing; config.json calls for it")
-        }
+        let stack = model.family.stacks[try model.place(of: layer).stack]
         try self.init(
-            configuration, layout: stack.layout, prefix: prefix, tensors: tensors, quantisation: model.quantisation)
+            try model.configuration(layer: layer), layout: stack.layout,
+            prefix: try model.prefix(layer: layer, tensors: tensors, prefixes: prefixes), finder: TensorFinder(tensors),
+            quantisation: model.quantisation)
     }
 
     // MARK: Finding
@@ -72,7 +64,7 @@ struct LayerTensors: WeightSource {
     }
 
     /// The bias that goes with a weight.
-    private static func bias(_ weight: String) -> String {
+    static func bias(_ weight: String) -> String {
         weight.hasSuffix(".weight") ? weight.dropLast(6) + "bias" : weight + "_bias"
     }
 
@@ -219,6 +211,7 @@ struct LayerTensors: WeightSource {
                 add(scales.tensor, to: part)
                 if let global = scales.global { add(global.tensor, to: part) }
             }
+            if let zeroPoints = matrix.zeroPoints { add(zeroPoints.tensor, to: part) }
             switch name {
             case .expert(_, let projection): storage.expertFormats.insert(matrix.format, projection)
             case .shared(let projection): storage.sharedFormats.insert(matrix.format, projection)
@@ -234,7 +227,7 @@ struct LayerTensors: WeightSource {
 
     func format(of name: WeightName) -> WeightFormat { matrices[name]?.format ?? .plain(.float32) }
 
-    private func matrix(_ name: WeightName) throws(MoEError) -> StoredMatrix {
+    func matrix(_ name: WeightName) throws(MoEError) -> StoredMatrix {
         guard let matrix = matrices[name] else {
             throw .weights(tensor: "\(name)", problem: "this layer of the checkpoint has no such tensor")
         }
@@ -266,6 +259,22 @@ struct LayerTensors: WeightSource {
                 expectation: "within 0..<\(matrix.rows), \(scales.groups) numbers each")
         }
         try scales.read(rows, into: destination)
+    }
+
+    func readZeroPoints(
+        _ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<UInt8>
+    ) throws(MoEError) {
+        let matrix = try matrix(name)
+        guard let zeroPoints = matrix.zeroPoints else {
+            throw .weights(tensor: describe(name), problem: "has no zero points")
+        }
+        guard rows.lowerBound >= 0, rows.upperBound <= matrix.rows, destination.count >= rows.count * zeroPoints.groups
+        else {
+            throw .input(
+                name: "zero points of \(describe(name))", value: "\(rows) into \(destination.count) codes",
+                expectation: "within 0..<\(matrix.rows), \(zeroPoints.groups) codes each")
+        }
+        try zeroPoints.read(rows, into: destination)
     }
 
     func readIndices(_ name: WeightName, into destination: UnsafeMutableBufferPointer<Int32>) throws(MoEError) {

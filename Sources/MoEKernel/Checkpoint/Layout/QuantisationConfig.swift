@@ -8,8 +8,21 @@ struct QuantisationConfig: Sendable {
     var bits: Int?
     /// What the quantisation calls itself.
     var method: String?
+    /// What compressed-tensors says of the weights of each group of layers.
+    var schemes: [WeightScheme] = []
+    /// Layers that are said to be left as they were, by their whole names.
+    var ignored: Set<String> = []
 
     init() {}
+
+    /// Rows and columns of a block, where a value is such a pair.
+    static func sizes(_ value: JSONValue?) -> (rows: Int, columns: Int)? {
+        let limit = MoEConfiguration.maximumWidth
+        guard case .array(let sizes)? = value, sizes.count == 2, case .integer(let rows) = sizes[0],
+            case .integer(let columns) = sizes[1], (1...limit).contains(rows), (1...limit).contains(columns)
+        else { return nil }
+        return (rows, columns)
+    }
 
     init(_ config: CheckpointConfig) throws(MoEError) {
         let keys = config.quantisation
@@ -18,21 +31,20 @@ struct QuantisationConfig: Sendable {
                 file: config.path, tensor: nil,
                 problem: "key \"quantization_config.\(key)\" is \(value.shown); expected \(expectation)")
         }
-        if case .string(let name)? = keys["quant_method"] { method = name }
+        var isCompressedTensors = keys["config_groups"] != nil
+        if case .string(let name)? = keys["quant_method"] {
+            method = name
+            isCompressedTensors = name == "compressed-tensors"
+        }
         if case .string(let name)? = keys["format"], let outer = method { method = "\(outer) \(name)" }
         let limit = MoEConfiguration.maximumWidth
-        func sizes(_ value: JSONValue?) -> (rows: Int, columns: Int)? {
-            guard case .array(let sizes)? = value, sizes.count == 2, case .integer(let rows) = sizes[0],
-                case .integer(let columns) = sizes[1], (1...limit).contains(rows), (1...limit).contains(columns)
-            else { return nil }
-            return (rows, columns)
-        }
         if let value = keys["weight_block_size"], value != .null {
-            guard let stated = sizes(value) else {
+            guard let stated = Self.sizes(value) else {
                 throw failure("weight_block_size", value, "two numbers of 1 or more")
             }
             block = stated
         }
+        if isCompressedTensors { try readCompressedTensors(keys, failure) }
         // compressed-tensors describes the weights of groups of layers. Where several differ, packed ones are experts.
         guard case .object(let groups)? = keys["config_groups"] else { return }
         var described: [[String: JSONValue]] = []
@@ -48,6 +60,35 @@ struct QuantisationConfig: Sendable {
         guard let weights = described.first(where: { $0["num_bits"] == .integer(4) }) ?? described.first else { return }
         if case .integer(let size)? = weights["group_size"], size > 0 { groupSize = size }
         if case .integer(let stated)? = weights["num_bits"] { bits = stated }
-        if let stated = described.lazy.compactMap({ sizes($0["block_structure"]) }).first { block = stated }
+        if let stated = described.lazy.compactMap({ Self.sizes($0["block_structure"]) }).first { block = stated }
+    }
+
+    /// What compressed-tensors says beyond sizes, which the tensors are then held to.
+    private mutating func readCompressedTensors(
+        _ keys: [String: JSONValue], _ failure: (String, JSONValue, String) -> MoEError
+    ) throws(MoEError) {
+        func check(_ key: String, _ format: JSONValue?) throws(MoEError) {
+            guard let format, format != .null else { return }
+            guard case .string(let name) = format, WeightScheme.formats.contains(name) else {
+                throw failure(key, format, "one of \(WeightScheme.formats.sorted().joined(separator: ", "))")
+            }
+        }
+        try check("format", keys["format"])
+        // Weights that were rotated need their inputs rotated too.
+        if case .object(let transform)? = keys["transform_config"], !transform.isEmpty {
+            throw failure("transform_config", .object(transform), "none, since transformed weights are not supported")
+        }
+        if case .array(let names)? = keys["ignore"] {
+            for case .string(let name) in names { ignored.insert(name) }
+        }
+        guard case .object(let groups)? = keys["config_groups"] else { return }
+        for (name, group) in groups.sorted(by: { $0.key < $1.key }) {
+            guard case .object(let parts) = group, case .object(let weights)? = parts["weights"] else { continue }
+            try check("config_groups.\(name).format", parts["format"])
+            schemes.append(
+                try WeightScheme(weights) { key, value, expectation in
+                    failure("config_groups.\(name).weights.\(key)", value, expectation)
+                })
+        }
     }
 }

@@ -16,6 +16,19 @@ struct StoredMatrix: Sendable {
     var step = 1
     /// The scales of a quantised matrix.
     var scales: StoredScales?
+    /// Its zero points, where it has some.
+    var zeroPoints: StoredZeroPoints?
+    /// How its codes are stored.
+    var coding = Coding.same
+
+    /// What is between codes as they are stored and as they are handed out.
+    enum Coding: Sendable {
+        case same
+        /// Whole numbers of 8 bits with 128 added.
+        case offsetBytes
+        /// Whole numbers of 4 bits in two's complement, a byte each.
+        case wideNibbles
+    }
 
     /// Rows this long are worth a system call each; shorter ones are read together with what lies between them.
     private static let longRow = 4096
@@ -26,6 +39,17 @@ struct StoredMatrix: Sendable {
 
     /// Copies rows without padding between them.
     func read(_ rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(MoEError) {
+        switch coding {
+        case .same: try copy(rows, into: destination)
+        case .offsetBytes:
+            try copy(rows, into: destination)
+            for index in 0..<rows.count * rowBytes { destination[index] ^= 0x80 }
+        case .wideNibbles: try narrow(rows, into: destination)
+        }
+    }
+
+    /// Copies rows as they are stored.
+    private func copy(_ rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(MoEError) {
         let rowBytes = rowBytes
         let stride = stride ?? rowBytes
         if step == 1, stride == rowBytes {
@@ -63,6 +87,30 @@ struct StoredMatrix: Sendable {
                 }
             }
             row += count
+        }
+    }
+
+    /// Puts two codes that have a byte each into one.
+    private func narrow(_ rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(MoEError) {
+        let rowBytes = rowBytes
+        let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: max(columns, 1), alignment: 16)
+        defer { piece.deallocate() }
+        for (index, row) in rows.enumerated() {
+            try file.read(tensor, from: offset + row * columns, into: .init(rebasing: piece[..<columns]))
+            func code(_ column: Int) throws(MoEError) -> UInt8 {
+                let value = Int8(bitPattern: piece[column])
+                guard -8...7 ~= value else {
+                    throw .checkpoint(
+                        file: file.path, tensor: clipped(tensor.name),
+                        problem: "the code at [\(row), \(column)] is \(value); expected -8 to 7, codes of 4 bits")
+                }
+                return UInt8(value + 8)
+            }
+            for byte in 0..<rowBytes {
+                let low = try code(2 * byte)
+                let high = 2 * byte + 1 < columns ? try code(2 * byte + 1) : 0
+                destination[index * rowBytes + byte] = low | high << 4
+            }
         }
     }
 

@@ -7,8 +7,8 @@ struct TensorResolver {
     let quantisation: QuantisationConfig
     private var finder: TensorFinder
 
-    init(_ tensors: CheckpointTensors, prefix: String, quantisation: QuantisationConfig) {
-        finder = TensorFinder(tensors)
+    init(_ finder: TensorFinder, prefix: String, quantisation: QuantisationConfig) {
+        self.finder = finder
         self.prefix = prefix
         self.quantisation = quantisation
     }
@@ -29,7 +29,7 @@ struct TensorResolver {
         try finder.find(prefix + suffix)
     }
 
-    private func fault(_ place: (file: SafetensorsFile, tensor: SafetensorsTensor), _ problem: String) -> MoEError {
+    func fault(_ place: (file: SafetensorsFile, tensor: SafetensorsTensor), _ problem: String) -> MoEError {
         .checkpoint(file: place.file.path, tensor: clipped(place.tensor.name), problem: problem)
     }
 
@@ -123,6 +123,8 @@ struct TensorResolver {
             return StoredMatrix(
                 file: place.file, tensor: place.tensor, format: .quantised(.float8E4M3, group: scales.group),
                 rows: rows, columns: columns, scales: scales.scales)
+        case .i8 where try isIntegers(scaleName):
+            return try integers(suffix, scaleName, rows: rows, columns: columns)
         case .u8, .i8, .f4:
             try checkShape(place, [rows, type == .f4 ? columns : (columns + 1) / 2])
             let scales = try float4Scales(
@@ -133,7 +135,8 @@ struct TensorResolver {
         default:
             throw fault(
                 place,
-                "is stored as \(type.rawValue); expected F32, BF16, F16, F8_E4M3 with scales, or FP4 as U8 or I8 with scales"
+                "is stored as \(type.rawValue); expected F32, BF16, F16, F8_E4M3 with scales, whole numbers as I8 with scales, "
+                    + "or FP4 as U8 or I8 with scales"
             )
         }
     }
@@ -145,24 +148,12 @@ struct TensorResolver {
         return names.first(where: contains)
     }
 
-    /// `weight_packed`: eight int4 codes in an I32, or two FP4 codes in a byte.
+    /// `weight_packed`: whole numbers in an I32, or two FP4 codes in a byte.
     private mutating func packed(_ suffix: String, rows: Int, columns: Int) throws(MoEError) -> StoredMatrix {
         let place = try find(suffix + "_packed")
-        for name in ["_zero_point", "_g_idx"] where contains(suffix + name) {
-            throw fault(try find(suffix + name), "asks for an asymmetric or reordered code, which is not supported")
-        }
         switch place.tensor.type {
         case .i32:
-            if let bits = quantisation.bits, bits != 4 {
-                throw fault(place, "packs codes of \(bits) bits, says quantization_config; expected 4")
-            }
-            let words = (columns + 7) / 8
-            try checkShape(place, [rows, words])
-            if contains(suffix + "_shape") { try checkStatedShape(suffix + "_shape", rows: rows, columns: columns) }
-            let scales = try groupScales(suffix + "_scale", rows: rows, columns: columns)
-            return StoredMatrix(
-                file: place.file, tensor: place.tensor, format: .quantised(.int4, group: scales.group), rows: rows,
-                columns: columns, stride: words * 4, scales: scales.scales)
+            return try packedIntegers(suffix, rows: rows, columns: columns)
         case .u8:
             try checkShape(place, [rows, (columns + 1) / 2])
             let scales = try float4Scales(
@@ -176,7 +167,7 @@ struct TensorResolver {
     }
 
     /// `weight_shape` repeats the shape before packing.
-    private mutating func checkStatedShape(_ suffix: String, rows: Int, columns: Int) throws(MoEError) {
+    mutating func checkStatedShape(_ suffix: String, rows: Int, columns: Int) throws(MoEError) {
         let place = try find(suffix)
         guard place.tensor.type == .i64 || place.tensor.type == .i32 else {
             throw fault(place, "is stored as \(place.tensor.type.rawValue); expected I64 or I32")
@@ -190,7 +181,7 @@ struct TensorResolver {
 
     // MARK: Scales
 
-    private mutating func scaleTensor(
+    mutating func scaleTensor(
         _ suffix: String
     ) throws(MoEError) -> (place: (file: SafetensorsFile, tensor: SafetensorsTensor), number: StoredScales.Number) {
         let place = try find(suffix)
@@ -247,37 +238,6 @@ struct TensorResolver {
             scales.global = .init(file: whole.file, tensor: whole.tensor, divides: global.divides)
         }
         return (scales, group)
-    }
-
-    /// The scales of int4 codes, in groups as long as quantization_config or the shape says.
-    private mutating func groupScales(
-        _ suffix: String, rows: Int, columns: Int
-    ) throws(MoEError) -> (scales: StoredScales, group: Int) {
-        let (place, number) = try scaleTensor(suffix)
-        let shape = place.tensor.shape
-        guard shape.count == 2, shape[0] == rows, shape[1] >= 1 else {
-            throw fault(place, "has shape \(shape); config.json calls for [\(rows), scales of a row]")
-        }
-        let groups = shape[1]
-        let group: Int
-        if groups == 1 {
-            group = columns
-        } else if let stated = quantisation.groupSize {
-            group = stated
-            try checkShape(
-                place, [rows, (columns + stated - 1) / stated],
-                reason: "a scale for each \(stated) of [\(rows), \(columns)] calls")
-        } else if columns.isMultiple(of: groups) {
-            group = columns / groups
-        } else {
-            throw fault(
-                place,
-                "has shape \(shape); \(groups) groups do not divide \(columns), and quantization_config has no group_size"
-            )
-        }
-        return (
-            StoredScales(file: place.file, tensor: place.tensor, number: number, groups: groups), group
-        )
     }
 }
 

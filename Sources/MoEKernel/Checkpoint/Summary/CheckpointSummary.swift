@@ -137,11 +137,19 @@ extension CheckpointModel {
         } else if says("_global_scale", "nvfp4") || says("_scale_2", "modelopt") {
             format = .quantised(.float4E2M1, group: 16)
         } else if says("_packed", "pack-quantized") {
-            format = .quantised(.int4, group: quantisation.groupSize ?? 32)
+            let isWide = quantisation.bits == 8
+            format = .quantised(
+                isWide ? .int8 : .int4,
+                group: quantisation.groupSize ?? (isWide ? max(c.hidden, c.expertHidden) : 32),
+                zeroPoints: quantisation.schemes.contains { !$0.isSymmetric })
+            block = nil
         } else if says(".scale") || names.isEmpty && isFP4 {
             format = isFP4 ? .quantised(.float4E2M1, group: 32) : fp8
         } else if says("_scale_inv", "fp8") {
             format = fp8
+        } else if method.contains("int-quantized"), says("_scale", "int-quantized") {
+            format = .quantised(.int8, group: quantisation.groupSize ?? max(c.hidden, c.expertHidden))
+            block = nil
         } else if says("_scale", "float-quantized") {
             format = .quantised(.float8E4M3, group: max(c.hidden, c.expertHidden))
             block = nil

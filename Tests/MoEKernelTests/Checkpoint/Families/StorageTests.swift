@@ -352,25 +352,100 @@ struct StorageTests {
         }
     }
 
-    static func int4(group: Int?) -> @Sendable (Int, Int, Int) -> ([String: Tensor], Matrix) {
-        { rows, columns, seed in
-            let words = (columns + 7) / 8
-            let bytes = noise(rows * words * 4, seed)
-            let group = group ?? columns
-            let groups = (columns + group - 1) / group
-            let scales = (0..<rows * groups).map { Float($0 % 13 + 1) * 0.25 }
+    /// Whole numbers: what shares a scale, zero points or none, packed into words or a byte each.
+    struct Integers: Sendable {
+        var bits = 4
+        /// A group; without it all inputs of an output, or all weights.
+        var group: Int?
+        var isWhole = false
+        var block: (rows: Int, columns: Int)?
+        var zeroPoints = false
+        var packed = true
+        var scaleType = SafetensorsType.bf16
+        var zeroType: SafetensorsType?
+
+        /// What the configuration says of them.
+        var config: String {
+            let strategy =
+                block.map { #""block","block_structure":[\#($0.rows),\#($0.columns)]"# }
+                ?? group.map { #""group","group_size":\#($0)"# } ?? (isWhole ? #""tensor""# : #""channel""#)
+            return #"""
+                {"quant_method":"compressed-tensors","format":"\#(packed ? "pack-quantized" : "int-quantized")",
+                "config_groups":{"group_0":{"targets":["Linear"],"weights":{"num_bits":\#(bits),"type":"int",
+                "symmetric":\#(!zeroPoints),"strategy":\#(strategy)}}}}
+                """#
+        }
+
+        /// Codes to words of 32 bits, the first in the lowest bits, counted from the least code.
+        func pack(_ rows: [[Int]]) -> [UInt8] {
+            let perWord = 32 / bits
+            return rows.flatMap { row in
+                stride(from: 0, to: row.count, by: perWord).flatMap { start -> [UInt8] in
+                    var word: UInt32 = 0
+                    for (place, code) in row[start..<min(start + perWord, row.count)].enumerated() {
+                        word |= UInt32(code + 1 << (bits - 1)) << UInt32(place * bits)
+                    }
+                    return word.bytes
+                }
+            }
+        }
+
+        func encode(_ rows: Int, _ columns: Int, _ seed: Int) -> ([String: Tensor], Matrix) {
+            let half = 1 << (bits - 1)
+            func numbers(_ rows: Int, _ columns: Int, _ seed: Int) -> [[Int]] {
+                let bytes = noise(rows * columns, seed).map { Int($0) % (2 * half) - half }
+                return (0..<rows).map { Array(bytes[$0 * columns..<($0 + 1) * columns]) }
+            }
+            let height = block?.rows ?? (isWhole ? rows : 1)
+            let width = block?.columns ?? group ?? columns
+            let (down, across) = ((rows + height - 1) / height, (columns + width - 1) / width)
+            let codes = numbers(rows, columns, seed)
+            let zeros = numbers(down, across, seed + 1)
+            let scales = (0..<down * across).map { Float($0 % 13 + 1) * 0.25 }
+            let scaleBytes = scales.flatMap {
+                scaleType == .f32 ? $0.bitPattern.bytes : Array($0.bitPattern.bytes[2...])
+            }
+            let scaleShape = isWhole ? [1] : [down, across]
+            var tensors = ["weight_scale": Tensor(scaleType, scaleShape, scaleBytes)]
+            if packed {
+                let words = (columns * bits + 31) / 32
+                tensors["weight_packed"] = Tensor(.i32, [rows, words], pack(codes))
+                tensors["weight_shape"] = Tensor(.i64, [2], [rows, columns].flatMap { UInt64($0).bytes })
+            } else {
+                tensors["weight"] = Tensor(
+                    .i8, [rows, columns], codes.flatMap { $0.map { UInt8(truncatingIfNeeded: $0) } })
+            }
+            if zeroPoints {
+                // Packed along the outputs, so the columns of what is stored are packed rows.
+                if packed, !isWhole, block == nil {
+                    let words = (down * bits + 31) / 32
+                    let columnwise = (0..<across).map { column in pack([zeros.map { $0[column] }]) }
+                    var bytes = [UInt8]()
+                    for word in 0..<words {
+                        for column in 0..<across { bytes += columnwise[column][word * 4..<word * 4 + 4] }
+                    }
+                    tensors["weight_zero_point"] = Tensor(.i32, [words, across], bytes)
+                } else {
+                    tensors["weight_zero_point"] = Tensor(
+                        .i8, scaleShape, zeros.flatMap { $0.map { UInt8(truncatingIfNeeded: $0) } })
+                }
+            }
             return (
-                [
-                    "weight_packed": Tensor(.i32, [rows, words], bytes),
-                    "weight_scale": Tensor(.bf16, [rows, groups], scales.flatMap { Array($0.bitPattern.bytes[2...]) }),
-                    "weight_shape": Tensor(.i64, [2], [rows, columns].flatMap { UInt64($0).bytes }),
-                ],
+                tensors,
                 Matrix(rows, columns) { row, column in
-                    let byte = bytes[row * words * 4 + column / 2]
-                    return Float(Int(column % 2 == 0 ? byte & 15 : byte >> 4) - 8)
-                        * scales[row * groups + column / group]
+                    let index = row / height * across + column / width
+                    let zero = zeroPoints ? zeros[row / height][column / width] : 0
+                    return Float(codes[row][column] - zero) * scales[index]
                 }
             )
+        }
+
+        /// The same stored form with and without what the configuration says of it.
+        func coding(_ name: String) -> Coding {
+            let integers = self
+            return Coding(
+                name: name, quantisation: config, expectedGroup: { integers.block?.columns ?? integers.group ?? $0 }
+            ) { integers.encode($0, $1, $2) }
         }
     }
 
@@ -395,13 +470,29 @@ struct StorageTests {
             name: "NVFP4 of ModelOpt", expectedGroup: { _ in 16 },
             encode: fours(
                 .u8, group: 16, "weight", "weight_scale", scaleType: .f8E4M3, global: ("weight_scale_2", 0.02, false))),
-        Coding(name: "int4", expectedGroup: { _ in 32 }, encode: int4(group: 32)),
+        Coding(name: "int4", expectedGroup: { _ in 32 }) { Integers(group: 32).encode($0, $1, $2) },
         Coding(
             name: "int4 in other groups",
-            quantisation:
-                #"{"config_groups":{"group_0":{"weights":{"num_bits":4,"group_size":64}}}}"#,
-            expectedGroup: { _ in 64 }, encode: int4(group: 64)),
-        Coding(name: "int4 by output", expectedGroup: { $0 }, encode: int4(group: nil)),
+            quantisation: #"{"config_groups":{"group_0":{"weights":{"num_bits":4,"group_size":16}}}}"#,
+            expectedGroup: { _ in 16 }
+        ) { Integers(group: 16).encode($0, $1, $2) },
+        Coding(name: "int4 by output", expectedGroup: { $0 }) { Integers().encode($0, $1, $2) },
+        Integers(group: 32, zeroPoints: true).coding("int4 with zero points"),
+        Integers(zeroPoints: true).coding("int4 by output with zero points"),
+        Integers(isWhole: true, zeroPoints: true).coding("int4 by tensor with zero points"),
+        Integers(group: 32, packed: false).coding("int4, a byte each"),
+        Integers(group: 32, zeroPoints: true, packed: false).coding("int4, a byte each, with zero points"),
+        Integers(bits: 8).coding("int8 packed, by output"),
+        Integers(bits: 8, group: 32, scaleType: .f32).coding("int8 packed, in groups"),
+        Integers(bits: 8, group: 32, zeroPoints: true).coding("int8 packed, with zero points"),
+        Integers(bits: 8, packed: false).coding("int8 by output"),
+        Integers(bits: 8, isWhole: true, packed: false).coding("int8 by tensor"),
+        Integers(bits: 8, zeroPoints: true, packed: false).coding("int8 by output, with zero points"),
+        Integers(bits: 8, group: 32, zeroPoints: true, packed: false).coding("int8 in groups, with zero points"),
+        Integers(bits: 8, block: (16, 32), zeroPoints: true, packed: false).coding("int8 in blocks, with zero points"),
+        Coding(name: "int8 that nothing describes", expectedGroup: { _ in 32 }) {
+            Integers(bits: 8, group: 32, packed: false).encode($0, $1, $2)
+        },
     ]
 
     static func codedConfig(_ coding: Coding, width: Int, hidden: Int) -> String {
@@ -519,26 +610,133 @@ struct StorageTests {
                 tensor: value == nil ? "model.layers.0.mlp.experts.0.gate_proj.\(tensor)" : stem + tensor, fragments
             ) { _ = try Self.open(config, copy, in: scratch).weightSource(layer: 0) }
         }
-        try refuse("weight_zero_point", Tensor(.i32, [1], [0, 0, 0, 0]), fragments: ["asymmetric"])
         try refuse("weight_g_idx", Tensor(.i32, [1], [0, 0, 0, 0]), fragments: ["reordered"])
         try refuse(
             "weight_shape", Tensor(.i64, [2], [160, 191].flatMap { UInt64($0).bytes }), fragments: ["says [160, 191]"])
         try refuse(
             "weight_packed", nil, quantisation: #"{"config_groups":{"g":{"weights":{"num_bits":8}}}}"#,
-            fragments: ["codes of 8 bits"])
+            fragments: ["holds codes of 4 bits", "codes of 8 bits"])
         try refuse(
-            "weight_scale", nil, quantisation: #"{"config_groups":{"g":{"weights":{"group_size":48}}}}"#,
-            fragments: ["a scale for each 48"])
+            "weight_packed", nil, quantisation: #"{"config_groups":{"g":{"weights":{"type":"float","num_bits":8}}}}"#,
+            fragments: ["holds whole numbers", "floats of 8 bits"])
+        func described(_ weights: String) -> String {
+            #"{"config_groups":{"g":{"weights":{"num_bits":4,\#(weights)}}}}"#
+        }
+        try refuse(
+            "weight_scale", nil, quantisation: described(#""group_size":48"#),
+            fragments: ["has shape [160, 6]", "a scale for each 48", "[160, 4]"])
+        try refuse(
+            "weight_scale", nil, quantisation: described(#""group_size":80"#),
+            fragments: ["groups of 80 inputs", "a divisor of the 192"])
+        try refuse(
+            "weight_scale", nil, quantisation: described(#""strategy":"channel""#),
+            fragments: ["a scale for each output", "[160, 1]"])
+        try refuse(
+            "weight_scale", nil, quantisation: described(#""strategy":"block","block_structure":[16,16]"#),
+            fragments: ["blocks of 16 × 16", "[10, 12]"])
+        try refuse(
+            "weight_scale", Tensor(.bf16, [160, 7], [UInt8](repeating: 1, count: 2240)), fragments: ["[160, 7]"])
+        try refuse(
+            "weight_scale", Tensor(.f8E8M0, [160, 6], [UInt8](repeating: 1, count: 960)),
+            fragments: ["F8_E8M0", "F32, BF16 or F16"])
+        try refuse(
+            "weight_packed", Tensor(.i32, [160, 25], [UInt8](repeating: 1, count: 16_000)),
+            fragments: ["[160, 25]", "[160, 24]", "[160, 48]"])
+        let zeros = [UInt8](repeating: 0, count: 480)
+        try refuse(
+            "weight_zero_point", Tensor(.i32, [20, 6], zeros), quantisation: described(#""group_size":32"#),
+            fragments: ["symmetric"])
+        try refuse("weight_zero_point", Tensor(.i32, [6, 20], zeros), fragments: ["[6, 20]", "[20, 6]"])
+        try refuse("weight_zero_point", Tensor(.i8, [20, 24], zeros), fragments: ["I8", "expected I32"])
+
+        // Zero points that are called for.
+        var scratch = try Scratch()
+        var asymmetric = coding
+        asymmetric.quantisation = described(#""group_size":32,"symmetric":false"#)
+        expectCheckpointError(
+            file: scratch["model.safetensors"], tensor: "model.layers.0.mlp.experts.0.gate_proj.weight_zero_point",
+            ["is missing"]
+        ) {
+            _ = try Self.open(Self.codedConfig(asymmetric, width: 160, hidden: 192), tensors, in: scratch)
+                .weightSource(layer: 0)
+        }
+        // A layer that is said to be left alone.
+        scratch = try Scratch()
+        var ignoring = coding
+        ignoring.quantisation =
+            #"{"quant_method":"compressed-tensors","ignore":["lm_head","model.layers.0.mlp.experts.1.down_proj"]}"#
+        expectCheckpointError(
+            file: scratch["model.safetensors"], tensor: "model.layers.0.mlp.experts.1.down_proj.weight_packed",
+            ["ignore"]
+        ) {
+            _ = try Self.open(Self.codedConfig(ignoring, width: 160, hidden: 192), tensors, in: scratch)
+                .weightSource(layer: 0)
+        }
 
         var gptq = tensors.filter { !$0.key.contains("experts.0.gate_proj") }
         gptq["model.layers.0.mlp.experts.0.gate_proj.qweight"] = Tensor(.i32, [1], [0, 0, 0, 0])
-        let scratch = try Scratch()
+        scratch = try Scratch()
         expectCheckpointError(
             file: scratch["model.safetensors"], tensor: "model.layers.0.mlp.experts.0.gate_proj.qweight", ["GPTQ"]
         ) {
             _ = try Self.open(Self.codedConfig(coding, width: 160, hidden: 192), gptq, in: scratch).weightSource(
                 layer: 0)
         }
+    }
+
+    /// What config.json says of the quantisation is checked before any tensor is.
+    @Test(arguments: [
+        (#"{"quant_method":"compressed-tensors","format":"zip-quantized"}"#, ["format", "zip-quantized"]),
+        (#"{"quant_method":"compressed-tensors","format":"marlin-24"}"#, ["format", "marlin-24"]),
+        (
+            #"{"config_groups":{"a":{"format":"mxfp8-quantized","weights":{"num_bits":8,"type":"float"}}}}"#,
+            ["config_groups.a.format", "mxfp8"]
+        ),
+        (#"{"config_groups":{"a":{"weights":{"num_bits":3}}}}"#, ["config_groups.a.weights.num_bits", "is 3"]),
+        (#"{"config_groups":{"a":{"weights":{"num_bits":"4"}}}}"#, ["config_groups.a.weights.num_bits", "\"4\""]),
+        (#"{"config_groups":{"a":{"weights":{"type":"complex"}}}}"#, ["config_groups.a.weights.type", "complex"]),
+        (#"{"config_groups":{"a":{"weights":{"symmetric":1}}}}"#, ["config_groups.a.weights.symmetric"]),
+        (#"{"config_groups":{"a":{"weights":{"type":"float","symmetric":false}}}}"#, ["symmetric", "floats"]),
+        (#"{"config_groups":{"a":{"weights":{"group_size":0}}}}"#, ["config_groups.a.weights.group_size", "is 0"]),
+        (#"{"config_groups":{"a":{"weights":{"group_size":-2}}}}"#, ["group_size", "is -2"]),
+        (#"{"config_groups":{"a":{"weights":{"strategy":"group"}}}}"#, ["group_size", "null"]),
+        (#"{"config_groups":{"a":{"weights":{"strategy":"block","block_structure":[0,4]}}}}"#, ["block_structure"]),
+        (#"{"config_groups":{"a":{"weights":{"strategy":"row"}}}}"#, ["config_groups.a.weights.strategy", "row"]),
+        (#"{"quant_method":"compressed-tensors","transform_config":{"config_groups":{}}}"#, ["transform_config"]),
+    ])
+    func configurationsOfCodesThatAreRefused(_ quantisation: String, _ fragments: [String]) throws {
+        var coding = Self.codings.first { $0.name == "int4" }!
+        coding.quantisation = quantisation
+        let scratch = try Scratch()
+        let (tensors, _) = Self.codedLayer(coding, width: 160, hidden: 192)
+        expectCheckpointError(file: scratch["config.json"], fragments) {
+            _ = try Self.open(Self.codedConfig(coding, width: 160, hidden: 192), tensors, in: scratch)
+        }
+    }
+
+    /// Scales, zero points and codes that cannot be, by tensor and row, when a layer is made.
+    @Test(arguments: [
+        ("weight_scale", 5 * 6 + 2, Float(0).bitPattern, "[5, 2] is 0.0; expected a positive number"),
+        ("weight_scale", 5 * 6 + 2, Float(-1).bitPattern, "[5, 2] is -1.0; expected a positive number"),
+        ("weight_scale", 159 * 6, Float.nan.bitPattern, "[159, 0] is not finite"),
+        ("weight_scale", 159 * 6 + 5, Float.infinity.bitPattern, "[159, 5] is not finite"),
+        ("weight_zero_point", 7 * 6 + 1, 8, "the zero point at [7, 1] is 8; expected -8 to 7"),
+        ("weight_zero_point", 100 * 6 + 1, 247, "the zero point at [100, 1] is -9; expected -8 to 7"),
+        ("weight", 31 * 192 + 4, 8, "the code at [31, 4] is 8; expected -8 to 7"),
+    ])
+    func numbersThatCannotBe(_ part: String, _ index: Int, _ bits: UInt32, _ fragment: String) throws {
+        let coding = Integers(group: 32, zeroPoints: true, packed: false, scaleType: .f32).coding("int4")
+        var (tensors, _) = Self.codedLayer(coding, width: 160, hidden: 192)
+        let name = "model.layers.0.mlp.experts.1.up_proj." + part
+        let tensor = tensors[name]!
+        var bytes = tensor.bytes
+        let size = part == "weight_scale" ? 4 : 1
+        bytes.replaceSubrange(index * size..<(index + 1) * size, with: bits.bytes.prefix(size))
+        tensors[name] = Tensor(tensor.type, tensor.shape, bytes)
+        let scratch = try Scratch()
+        let checkpoint = try Self.open(Self.codedConfig(coding, width: 160, hidden: 192), tensors, in: scratch)
+        let error = #expect(throws: MoEError.self) { _ = try checkpoint.layer(0, pool: ThreadPool(threads: 2)) }
+        #expect("\(error!)".contains(fragment) && "\(error!)".contains("experts.1.up_proj.weight"), "\(error!)")
     }
 
     /// gpt-oss's MXFP4: alternating rows of outputs.
