@@ -42,8 +42,8 @@ enum AVX2VNNI: ByteDotSet {
     @inline(__always) static func repeated(_ word: UnsafePointer<UInt32>) -> Words { Words(repeating: word.pointee) }
     @inline(__always) static func roundedBytes(_ values: SIMD8<Float>) -> UInt64 { cp_rounded_bytes8(values) }
 
-    // Two sums are started each cycle and take four or five: eight in flight are the aim.
-    @inline(__always) static func panelsTogether(rows: Int) -> Int { rows <= 2 ? 2 : 1 }
+    // Two sums are started each cycle and take four or five: eight in flight are the aim, but two rows of two panels spill.
+    @inline(__always) static func panelsTogether(rows: Int) -> Int { rows == 1 ? 2 : 1 }
 
     // Private, so that no unspecialised body of it is kept: that would be emitted under a name all modules share.
     @inline(__always)
@@ -52,7 +52,6 @@ enum AVX2VNNI: ByteDotSet {
     ) {
         switch (rows, panels) {
         case (1, 2): ByteDotTile<AVX2VNNI, Code, Zero, 1, 4>.run(operands)
-        case (2, 2): ByteDotTile<AVX2VNNI, Code, Zero, 2, 4>.run(operands)
         case (1, _): ByteDotTile<AVX2VNNI, Code, Zero, 1, 2>.run(operands)
         case (2, _): ByteDotTile<AVX2VNNI, Code, Zero, 2, 2>.run(operands)
         case (3, _): ByteDotTile<AVX2VNNI, Code, Zero, 3, 2>.run(operands)

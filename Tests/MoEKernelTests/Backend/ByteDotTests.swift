@@ -141,7 +141,7 @@ import Testing
         let y = try layer.forward(Tensor(shape: [4, 64], x)).y.elements
         #expect(y[..<64].allSatisfy { $0 == 0 })
         #expect(y[64..<128].allSatisfy { abs($0) < 1e-30 })
-        #expect(y[128..<192].allSatisfy(\.isNaN))
+        #expect(y[128..<192].allSatisfy { $0.isNaN })
         #expect(y[192...].allSatisfy { !$0.isNaN })
     }
 

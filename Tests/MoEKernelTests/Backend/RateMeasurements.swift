@@ -59,8 +59,9 @@ import Testing
         let tuning = CPUTuning.detected(set)
         let tile = UnsafeMutablePointer<Float>.allocate(capacity: matrices.tileFloats(tuning.tileRows))
         let output = UnsafeMutablePointer<Float>.allocate(capacity: rows * matrices.columns)
+        let size = SweepScratch.Size(rows: rows, tuning: tuning, panelsTogether: kernels.panelsTogether)
         let scratch = UnsafeMutablePointer<Float>.allocate(
-            capacity: SweepScratch.floats(rows: rows, kernels: kernels, tuning: tuning))
+            capacity: size.total)
         defer {
             tile.deallocate()
             output.deallocate()
@@ -79,7 +80,7 @@ import Testing
                         tiles: TileSplit(rows: rows, count: 1),
                         depth: matrices.depth, weights: matrices.weights, format: matrices.format,
                         panels: 0..<matrices.panels, after: nil, biases: nil,
-                        accumulators: scratch + SweepScratch.widenedFloats(tuning), widened: scratch,
+                        accumulators: scratch + size.widened, widened: scratch,
                         epilogue: .store(output, columns: matrices.columns), tuning: tuning.sweep))
             }
             times.append(Double(cp_nanoseconds() - start))

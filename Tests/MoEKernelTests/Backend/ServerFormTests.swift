@@ -12,6 +12,21 @@ import Testing
             weights: .random(seed: 4), pool: ThreadPool(threads: 2))
     }
 
+    /// What a forward needs beside weights and output stays below twice the activations of one stage: all rows' inner ones, in fp32. They
+    /// are never stored as a whole.
+    @Test(arguments: [(512, 512, 2048, 8, 2), (512, 512, 192, 32, 8), (2048, 128, 256, 32, 4)])
+    func memoryIsBounded(tokens: Int, hidden: Int, expertHidden: Int, experts: Int, topK: Int) throws {
+        let configuration = try MoEConfiguration(
+            experts: experts, topK: topK, hidden: hidden, expertHidden: expertHidden, weightType: .bfloat16)
+        let layer = try MoELayer(configuration, weights: .random(seed: 1), pool: ThreadPool(threads: 2))
+        let x = try Tensor<Float>.random([tokens, hidden], seed: 2)
+        var y = try Tensor<Float>(shape: [tokens, hidden], repeating: 0)
+        var workspace = MoEWorkspace()
+        try layer.forward(x.span, into: &y.mutableSpan, workspace: &workspace)
+        let stage = tokens * topK * max(hidden, expertHidden) * MemoryLayout<Float>.stride
+        #expect(workspace.byteCount < 2 * stage, "\(workspace.byteCount) of \(stage)")
+    }
+
     @Test func bothFormsAgree() throws {
         let layer = try layer()
         var workspace = MoEWorkspace()

@@ -54,7 +54,8 @@ extension CPUBackend {
         // Lone matrices are the router and those of the latent width.
         let shallowest = min(c.hidden, c.latent ?? c.hidden)
         let scratchSize = SweepScratch.Size(
-            rows: min(max(tokenTiles, 1), Self.blockTiles(tuning, depth: shallowest)) * tileRows, backend: self)
+            rows: min(max(tokenTiles, 1), Self.blockTiles(tuning, depth: shallowest)) * tileRows, tuning: tuning,
+            panelsTogether: max(kernels.panelsTogether, byteDots.panelsTogether), roundsActivations: usesByteDots)
         // The shared expert reads the tokens that the router's packing left, unless it wants bytes.
         let packsShared = weights.sharedInner?.format.isByteDot ?? false
         let rowTileFloats = max(

@@ -22,14 +22,14 @@ struct SweepScratch: @unchecked Sendable {
         var total: Int { widened + accumulators }
 
         /// What blocks of at most `rows` rows need.
-        init(rows: Int, backend: CPUBackend) {
-            let tuning = backend.tuning
+        ///
+        /// - Parameter panelsTogether: The most panels that a lone tile of the kernels takes.
+        init(rows: Int, tuning: CPUTuning, panelsTogether: Int, roundsActivations: Bool = false) {
             widened = max(
                 tuning.sharedPanels * PanelLayout.block * PanelLayout.width,
-                backend.usesByteDots ? rows * ByteDotLayout.group : 0)
-            let together = max(backend.kernels.panelsTogether, backend.byteDots.panelsTogether)
+                roundsActivations ? rows * ByteDotLayout.group : 0)
             // A transposition reads eight rows even where fewer are left.
-            accumulators = 16 * (max(rows * tuning.sharedPanels, tuning.tileRows * together) + 7)
+            accumulators = 16 * (max(rows * tuning.sharedPanels, tuning.tileRows * panelsTogether) + 7)
         }
     }
 }
