@@ -136,7 +136,7 @@ public final class ThreadPool: Sendable {
     /// are idle (a virtual machine's idle processors look as if they were taken away), and then caller and worker are in each other's
     /// way for milliseconds. Binding each worker to one processor does not help: the caller may be on it.
     private func keepOffCaller() {
-        guard !placement.isOversubscribed, shared.someAreAsleep else { return }
+        guard shared.someAreAsleep else { return }
         let processor = cp_current_processor()
         guard processor != shared.callersProcessor else { return }
         shared.callersProcessor = processor

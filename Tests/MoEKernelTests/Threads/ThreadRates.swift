@@ -87,7 +87,7 @@ import Testing
             var first = MoEWorkspace()
             var second = MoEWorkspace()
             var y = try layers[0].forward(inputs[0]).y
-            let end = cp_nanoseconds() + 5_000_000_000
+            let end = cp_nanoseconds() + 3_000_000_000
             var round = 0
             while cp_nanoseconds() < end {
                 let x = inputs[round % inputs.count]
