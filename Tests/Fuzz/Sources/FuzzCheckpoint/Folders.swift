@@ -118,8 +118,10 @@ private func readRows(_ source: any WeightSource, _ name: WeightName, _ shape: (
     guard columns > 0, columns <= maximumRead else { return }
     var buffer = [UInt8](repeating: 0, count: format.rowBytes(columns))
     var scales: [Float]?
-    if case .quantised(_, let group, _) = format {
+    var zeros: [UInt8]?
+    if case .quantised(_, let group, let zeroPoints) = format {
         scales = Array(repeating: 0, count: (columns + group - 1) / group)
+        if zeroPoints { zeros = Array(repeating: 0, count: (columns + group - 1) / group) }
     }
     for row in [0, rows - 1, rows] where row >= 0 {
         var read: Void? = attempt { () throws(MoEError) in
@@ -132,6 +134,13 @@ private func readRows(_ source: any WeightSource, _ name: WeightName, _ shape: (
             read = attempt { () throws(MoEError) in
                 try scales!.withUnsafeMutableBufferPointer { (scales) throws(MoEError) in
                     try source.readScales(name, rows: row..<row + 1, into: scales)
+                }
+            }
+        }
+        if read != nil, zeros != nil {
+            read = attempt { () throws(MoEError) in
+                try zeros!.withUnsafeMutableBufferPointer { (zeros) throws(MoEError) in
+                    try source.readZeroPoints(name, rows: row..<row + 1, into: zeros)
                 }
             }
         }
