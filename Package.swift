@@ -19,6 +19,9 @@ let lifetimes: [SwiftSetting] = [.enableExperimentalFeature("Lifetimes")]
             name: "MicroKernelsAVX512", dependencies: ["MicroKernels", "CPlatform"],
             swiftSettings: optimised + [.unsafeFlags(["-Xcc", "-march=x86-64-v4"])]),
         .target(
+            name: "MicroKernelsAVX2Bytes", dependencies: ["MicroKernels", "CPlatform"],
+            swiftSettings: optimised + [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]),
+        .target(
             name: "MicroKernelsAVX2VNNI", dependencies: ["MicroKernels", "CPlatform"],
             swiftSettings: optimised + [.unsafeFlags(["-Xcc", "-march=x86-64-v3", "-Xcc", "-mavxvnni"])]),
         .target(
@@ -26,7 +29,8 @@ let lifetimes: [SwiftSetting] = [.enableExperimentalFeature("Lifetimes")]
             swiftSettings: optimised + [.unsafeFlags(["-Xcc", "-march=x86-64-v4", "-Xcc", "-mavx512vnni"])]),
     ]
     let instructionSetModules: [Target.Dependency] = [
-        "MicroKernelsAVX2", "MicroKernelsAVX512", "MicroKernelsAVX2VNNI", "MicroKernelsAVX512VNNI",
+        "MicroKernelsAVX2", "MicroKernelsAVX512", "MicroKernelsAVX2Bytes", "MicroKernelsAVX2VNNI",
+        "MicroKernelsAVX512VNNI",
     ]
 #else
     let instructionSets: [Target] = []

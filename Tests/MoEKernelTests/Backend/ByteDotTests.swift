@@ -88,13 +88,14 @@ import Testing
                 if expected == nil { expected = bits }
                 #expect(bits == expected, "\(set) \(threads) threads")
                 // In pieces of 1, 2, 3, … tokens.
-                var first = 0
+                var (first, count) = (0, 1)
                 var pieces: [UInt32] = []
-                for count in 1... where first < tokens {
+                while first < tokens {
                     let range = first * test.hidden..<min(first + count, tokens) * test.hidden
                     let part = try Tensor(shape: [range.count / test.hidden, test.hidden], Array(x.elements[range]))
                     pieces += try layer.forward(part).y.elements.map(\.bitPattern)
                     first += count
+                    count += 1
                 }
                 #expect(pieces == expected, "\(set) \(threads) threads, in pieces")
             }
@@ -136,7 +137,7 @@ import Testing
         for k in 0..<64 {
             x[64 + k] = 1e-38
             x[128 + k] = k == 40 ? .infinity : 1
-            x[192 + k] = k == 3 ? 1e30 : 1
+            x[192 + k] = k == 3 ? 1e10 : 1
         }
         let y = try layer.forward(Tensor(shape: [4, 64], x)).y.elements
         #expect(y[..<64].allSatisfy { $0 == 0 })

@@ -3,6 +3,7 @@ import MicroKernels
 
 #if arch(x86_64)
     import MicroKernelsAVX2
+    import MicroKernelsAVX2Bytes
     import MicroKernelsAVX2VNNI
     import MicroKernelsAVX512
     import MicroKernelsAVX512VNNI
