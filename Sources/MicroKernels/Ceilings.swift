@@ -19,14 +19,15 @@ public func multiplyAddChains<ISA: InstructionSet>(_: ISA.Type, steps: Int, seed
 }
 
 /// Reads `bytes` (a multiple of 512) once, sequentially, eight vectors at a time, and returns a value that depends on all of
-/// them. Asks for what comes 2 KiB later: the kernels ask ahead, and a ceiling must not lie below what they reach.
+/// them. Asks for what comes `ahead` bytes later: the kernels ask ahead, and a ceiling must not lie below what they reach.
 @_alwaysEmitIntoClient @inline(__always)
-public func readThrough<ISA: InstructionSet>(_: ISA.Type, _ memory: UnsafeRawPointer, bytes: Int) -> UInt32 {
+public func readThrough<ISA: InstructionSet>(_: ISA.Type, _ memory: UnsafeRawPointer, bytes: Int, ahead: Int) -> UInt32
+{
     typealias V = SIMD8<UInt32>
     var sums = InlineArray<8, V>(repeating: V(repeating: 0))
     var offset = 0
     while offset &+ 256 <= bytes {
-        for line in 0..<4 { cp_prefetch_far(memory + (offset &+ 2048 &+ line &* 64)) }
+        for line in 0..<4 { cp_prefetch_far(memory + (offset &+ ahead &+ line &* 64)) }
         for lane in 0..<8 {
             let at: Int = offset &+ lane &* 32
             sums[lane] ^= (memory + at).loadUnaligned(as: V.self)
