@@ -9,7 +9,7 @@ public enum ExpertArithmetic: String, Sendable, Hashable, CaseIterable, Codable 
     /// products are exact; they are scaled and added in fp32.
     ///
     /// The error is that of rounding the activations: half a scale at most, evenly spread. For normally distributed values it is about
-    /// 0.6 % of a matrix product's norm, and 1 to 2 % of an expert's output, where rounding weights to int4 costs about 10 %.
+    /// 0.6 % of a matrix product's norm, and 1 to 2 % of an expert's output.
     /// Activations that are not finite make their token's output NaN.
     ///
     /// Results are bitwise the same for any batch split and number of threads, and on all instruction sets with fused multiply-add.
