@@ -5,7 +5,7 @@ import MicroKernels
 /// where rows and tasks are cut, never the order of a sum.
 ///
 /// ``init(instructionSet:firstLevelBytes:secondLevelBytes:)`` is the table, by machine class: instruction set and sizes of the caches.
-/// A layer takes this machine's, unless ``MoELayer/init(_:weights:pool:instructionSet:tuning:)`` is given another or the environment
+/// A layer takes this machine's, unless ``MoELayer/init(_:weights:pool:instructionSet:arithmetic:tuning:)`` is given another or the environment
 /// variable `MOE_TUNING` replaces some fields; <doc:Tuning> tells more.
 public struct CPUTuning: Sendable, Hashable {
     /// Rows (tokens of one expert) of a full register tile. More rows read each weight less often; but the sums, rows × columns, must
