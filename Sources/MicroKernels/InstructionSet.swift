@@ -18,6 +18,23 @@ public protocol VectorArithmetic {
     static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
 }
 
+/// Arithmetic whose multiply-add is one instruction. Baseline x86-64 has none: there `addingProduct` would call the C library for each
+/// lane.
+public protocol FusedArithmetic: VectorArithmetic {}
+
+extension FusedArithmetic {
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
+        sum.addingProduct(a, b)
+    }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
+        sum.addingProduct(a, b)
+    }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum.addingProduct(a, b) }
+}
+
 /// What the register tiles over fp32 activations ask of an instruction set.
 public protocol InstructionSet: VectorArithmetic {
     /// As ``VectorArithmetic/bfloat16Columns(_:_:)``, of an fp16 panel.

@@ -2,19 +2,8 @@ import CPlatform
 import MicroKernels
 
 /// x86-64-v3: eight lanes, fused multiply-add, sixteen registers.
-enum AVX2: InstructionSet {
+enum AVX2: InstructionSet, FusedArithmetic {
     typealias Vector = SIMD8<Float>
-
-    @inline(__always)
-    static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
-        sum.addingProduct(a, b)
-    }
-    @inline(__always)
-    static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
-        sum.addingProduct(a, b)
-    }
-    @inline(__always)
-    static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum.addingProduct(a, b) }
 
     @inline(__always) static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
         let words = row.loadUnaligned(as: SIMD8<UInt32>.self)

@@ -3,20 +3,9 @@ import MicroKernels
 
 /// Products of bytes by `vpmaddubsw`, which sums pairs in 16 bits. Nibbles need no more for a whole group of 32 k; bytes are widened to 32
 /// bits pair by pair.
-enum AVX2Bytes: ByteDotSet {
+enum AVX2Bytes: ByteDotSet, FusedArithmetic {
     typealias Vector = SIMD8<Float>
     typealias Words = SIMD8<UInt32>
-
-    @inline(__always)
-    static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
-        sum.addingProduct(a, b)
-    }
-    @inline(__always)
-    static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
-        sum.addingProduct(a, b)
-    }
-    @inline(__always)
-    static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum.addingProduct(a, b) }
 
     @inline(__always) static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
         let words = row.loadUnaligned(as: Words.self)
@@ -32,23 +21,22 @@ enum AVX2Bytes: ByteDotSet {
     }
     @inline(__always) static func total(_ sum: Words) -> Words { cp_pair_sums8(sum) }
     @inline(__always) static func floats(_ sums: Words) -> Vector { cp_floats_of8(sums) }
-    @inline(__always) static func less(_ sums: Words, _ activationSum: UnsafePointer<Int32>, shift: UInt32) -> Words {
-        sums &- Words(repeating: UInt32(bitPattern: activationSum.pointee) &<< shift)
-    }
-    @inline(__always) static func lowNibbles(_ words: Words) -> Words { words & Words(repeating: 0x0f0f_0f0f) }
-    @inline(__always) static func highNibbles(_ words: Words) -> Words {
-        (words &>> 4) & Words(repeating: 0x0f0f_0f0f)
-    }
-    @inline(__always) static func repeated(_ word: UnsafePointer<UInt32>) -> Words { Words(repeating: word.pointee) }
     @inline(__always) static func roundedBytes(_ values: SIMD8<Float>) -> UInt64 { cp_rounded_bytes8(values) }
 
     @inline(__always) static func panelsTogether(rows: Int) -> Int { rows == 1 ? 2 : 1 }
 
-    // Private, so that no unspecialised body of it is kept: that would be emitted under a name all modules share.
     @inline(__always)
-    private static func rows<Code: ByteDotCode, Zero: ZeroPointRule>(
-        _: Code.Type, _: Zero.Type, _ rows: Int, _ panels: Int, _ operands: ByteDotOperands
+    static func tile<Code: ByteDotCode, Zero: ZeroPointRule>(
+        _: Code.Type, _: Zero.Type, rows: Int, panels: Int, _ operands: ByteDotOperands
     ) {
+        var (rows, operands) = (rows, operands)
+        // Processors with AVX-512 that lack VNNI come here with tiles of up to twelve rows.
+        while rows > 6 {
+            ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
+            ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands.rows(from: 3))
+            operands = operands.rows(from: 6)
+            rows &-= 6
+        }
         switch (rows, panels) {
         case (1, 2): ByteDotTile<AVX2Bytes, Code, Zero, 1, 4>.run(operands)
         case (1, _): ByteDotTile<AVX2Bytes, Code, Zero, 1, 2>.run(operands)
@@ -62,25 +50,6 @@ enum AVX2Bytes: ByteDotSet {
         default:
             ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
             ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands.rows(from: 3))
-        }
-    }
-
-    @inline(never)
-    static func tile(
-        _ code: PanelCode, zeroPoints: Bool, rows count: Int, panels: Int, _ operands: ByteDotOperands
-    ) {
-        var (count, operands) = (count, operands)
-        // Processors with AVX-512 that lack VNNI come here with tiles of up to twelve rows.
-        while count > 6 {
-            tile(code, zeroPoints: zeroPoints, rows: 6, panels: 1, operands)
-            operands = operands.rows(from: 6)
-            count &-= 6
-        }
-        switch (code, zeroPoints) {
-        case (.int4, false): rows(Int4Dot.self, Symmetric.self, count, panels, operands)
-        case (.int4, true): rows(Int4Dot.self, ZeroPointed.self, count, panels, operands)
-        case (_, false): rows(Int8Dot.self, Symmetric.self, count, panels, operands)
-        case (_, true): rows(Int8Dot.self, ZeroPointed.self, count, panels, operands)
         }
     }
 }

@@ -2,20 +2,9 @@ import CPlatform
 import MicroKernels
 
 /// x86-64-v3 with AVX-VNNI: `vpdpbusd` on eight lanes.
-enum AVX2VNNI: ByteDotSet {
+enum AVX2VNNI: ByteDotSet, FusedArithmetic {
     typealias Vector = SIMD8<Float>
     typealias Words = SIMD8<UInt32>
-
-    @inline(__always)
-    static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
-        sum.addingProduct(a, b)
-    }
-    @inline(__always)
-    static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
-        sum.addingProduct(a, b)
-    }
-    @inline(__always)
-    static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum.addingProduct(a, b) }
 
     @inline(__always) static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
         let words = row.loadUnaligned(as: Words.self)
@@ -32,23 +21,14 @@ enum AVX2VNNI: ByteDotSet {
     }
     @inline(__always) static func total(_ sum: Words) -> Words { sum }
     @inline(__always) static func floats(_ sums: Words) -> Vector { cp_floats_of8(sums) }
-    @inline(__always) static func less(_ sums: Words, _ activationSum: UnsafePointer<Int32>, shift: UInt32) -> Words {
-        sums &- Words(repeating: UInt32(bitPattern: activationSum.pointee) &<< shift)
-    }
-    @inline(__always) static func lowNibbles(_ words: Words) -> Words { words & Words(repeating: 0x0f0f_0f0f) }
-    @inline(__always) static func highNibbles(_ words: Words) -> Words {
-        (words &>> 4) & Words(repeating: 0x0f0f_0f0f)
-    }
-    @inline(__always) static func repeated(_ word: UnsafePointer<UInt32>) -> Words { Words(repeating: word.pointee) }
     @inline(__always) static func roundedBytes(_ values: SIMD8<Float>) -> UInt64 { cp_rounded_bytes8(values) }
 
     // Two sums are started each cycle and take four or five: eight in flight are the aim, but two rows of two panels spill.
     @inline(__always) static func panelsTogether(rows: Int) -> Int { rows == 1 ? 2 : 1 }
 
-    // Private, so that no unspecialised body of it is kept: that would be emitted under a name all modules share.
     @inline(__always)
-    private static func rows<Code: ByteDotCode, Zero: ZeroPointRule>(
-        _: Code.Type, _: Zero.Type, _ rows: Int, _ panels: Int, _ operands: ByteDotOperands
+    static func tile<Code: ByteDotCode, Zero: ZeroPointRule>(
+        _: Code.Type, _: Zero.Type, rows: Int, panels: Int, _ operands: ByteDotOperands
     ) {
         switch (rows, panels) {
         case (1, 2): ByteDotTile<AVX2VNNI, Code, Zero, 1, 4>.run(operands)
@@ -63,18 +43,6 @@ enum AVX2VNNI: ByteDotSet {
         default:
             ByteDotTile<AVX2VNNI, Code, Zero, 3, 2>.run(operands)
             ByteDotTile<AVX2VNNI, Code, Zero, 3, 2>.run(operands.rows(from: 3))
-        }
-    }
-
-    @inline(never)
-    static func tile(
-        _ code: PanelCode, zeroPoints: Bool, rows count: Int, panels: Int, _ operands: ByteDotOperands
-    ) {
-        switch (code, zeroPoints) {
-        case (.int4, false): rows(Int4Dot.self, Symmetric.self, count, panels, operands)
-        case (.int4, true): rows(Int4Dot.self, ZeroPointed.self, count, panels, operands)
-        case (_, false): rows(Int8Dot.self, Symmetric.self, count, panels, operands)
-        case (_, true): rows(Int8Dot.self, ZeroPointed.self, count, panels, operands)
         }
     }
 }

@@ -2,19 +2,8 @@ import CPlatform
 import MicroKernels
 
 /// x86-64-v4: sixteen lanes, fused multiply-add, thirty-two registers. One vector is a whole panel row.
-enum AVX512: InstructionSet {
+enum AVX512: InstructionSet, FusedArithmetic {
     typealias Vector = SIMD16<Float>
-
-    @inline(__always)
-    static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
-        sum.addingProduct(a, b)
-    }
-    @inline(__always)
-    static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
-        sum.addingProduct(a, b)
-    }
-    @inline(__always)
-    static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum.addingProduct(a, b) }
 
     @inline(__always) static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
         cp_widen_bfloat16x16(row)

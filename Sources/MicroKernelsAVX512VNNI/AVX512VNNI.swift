@@ -2,20 +2,9 @@ import CPlatform
 import MicroKernels
 
 /// x86-64-v4 with AVX512-VNNI: `vpdpbusd` on sixteen lanes.
-enum AVX512VNNI: ByteDotSet {
+enum AVX512VNNI: ByteDotSet, FusedArithmetic {
     typealias Vector = SIMD16<Float>
     typealias Words = SIMD16<UInt32>
-
-    @inline(__always)
-    static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
-        sum.addingProduct(a, b)
-    }
-    @inline(__always)
-    static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
-        sum.addingProduct(a, b)
-    }
-    @inline(__always)
-    static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float { sum.addingProduct(a, b) }
 
     @inline(__always) static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
         cp_widen_bfloat16x16(row)
@@ -31,23 +20,14 @@ enum AVX512VNNI: ByteDotSet {
     }
     @inline(__always) static func total(_ sum: Words) -> Words { sum }
     @inline(__always) static func floats(_ sums: Words) -> Vector { cp_floats_of16(sums) }
-    @inline(__always) static func less(_ sums: Words, _ activationSum: UnsafePointer<Int32>, shift: UInt32) -> Words {
-        sums &- Words(repeating: UInt32(bitPattern: activationSum.pointee) &<< shift)
-    }
-    @inline(__always) static func lowNibbles(_ words: Words) -> Words { words & Words(repeating: 0x0f0f_0f0f) }
-    @inline(__always) static func highNibbles(_ words: Words) -> Words {
-        (words &>> 4) & Words(repeating: 0x0f0f_0f0f)
-    }
-    @inline(__always) static func repeated(_ word: UnsafePointer<UInt32>) -> Words { Words(repeating: word.pointee) }
     @inline(__always) static func roundedBytes(_ values: SIMD8<Float>) -> UInt64 { cp_rounded_bytes8(values) }
 
     // Two sums are started each cycle and take five: eight in flight are the aim.
     @inline(__always) static func panelsTogether(rows: Int) -> Int { rows == 1 ? 4 : rows <= 4 ? 2 : 1 }
 
-    // Private, so that no unspecialised body of it is kept: that would be emitted under a name all modules share.
     @inline(__always)
-    private static func rows<Code: ByteDotCode, Zero: ZeroPointRule>(
-        _: Code.Type, _: Zero.Type, _ rows: Int, _ panels: Int, _ operands: ByteDotOperands
+    static func tile<Code: ByteDotCode, Zero: ZeroPointRule>(
+        _: Code.Type, _: Zero.Type, rows: Int, panels: Int, _ operands: ByteDotOperands
     ) {
         switch (rows, panels) {
         case (1, 4): ByteDotTile<AVX512VNNI, Code, Zero, 1, 4>.run(operands)
@@ -66,18 +46,6 @@ enum AVX512VNNI: ByteDotSet {
         case (10, _): ByteDotTile<AVX512VNNI, Code, Zero, 10, 1>.run(operands)
         case (11, _): ByteDotTile<AVX512VNNI, Code, Zero, 11, 1>.run(operands)
         default: ByteDotTile<AVX512VNNI, Code, Zero, 12, 1>.run(operands)
-        }
-    }
-
-    @inline(never)
-    static func tile(
-        _ code: PanelCode, zeroPoints: Bool, rows count: Int, panels: Int, _ operands: ByteDotOperands
-    ) {
-        switch (code, zeroPoints) {
-        case (.int4, false): rows(Int4Dot.self, Symmetric.self, count, panels, operands)
-        case (.int4, true): rows(Int4Dot.self, ZeroPointed.self, count, panels, operands)
-        case (_, false): rows(Int8Dot.self, Symmetric.self, count, panels, operands)
-        case (_, true): rows(Int8Dot.self, ZeroPointed.self, count, panels, operands)
         }
     }
 }

@@ -39,7 +39,7 @@ void cp_processor_name(char *_Nonnull name, size_t capacity);
 /// Bytes of a data cache level (1, 2 or 3) as the operating system tells it, 0 when it does not.
 size_t cp_cache_bytes(int level);
 
-/// Processors this process may run on (its affinity mask, not the machine's count).
+/// Processors that the calling thread may run on (its affinity mask, not the machine's count).
 int cp_available_processors(void);
 
 /// The numbers of those processors, in order, as many as there is room for; returns how many there are, 0 where the system does not
@@ -82,7 +82,7 @@ void cp_parking_destroy(cp_parking *_Nonnull parking);
 bool cp_parking_is_empty(const cp_parking *_Nonnull parking);
 /// Sleeps unless the word differs from `seen`, until woken; also returns for no reason.
 void cp_parking_sleep(cp_parking *_Nonnull parking, const void *_Nonnull word, uint32_t seen);
-/// Wakes up to `count` threads that sleep on the word, at least, after a sequentially consistent change of it.
+/// Wakes `count` of the threads that sleep on the word, or more, or all where they are fewer, after a sequentially consistent change of it.
 void cp_parking_wake(cp_parking *_Nonnull parking, const void *_Nonnull word, int count);
 
 static inline __attribute__((always_inline)) void cp_prefetch(const void *_Nonnull address) {

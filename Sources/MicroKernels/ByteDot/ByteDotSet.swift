@@ -15,22 +15,42 @@ public protocol ByteDotSet: VectorArithmetic {
     static func total(_ sum: Words) -> Words
     /// Sums with signs as fp32.
     static func floats(_ sums: Words) -> Vector
-    /// sums - 2ˢ · `activationSum`, the same for all lanes.
-    static func less(_ sums: Words, _ activationSum: UnsafePointer<Int32>, shift: UInt32) -> Words
-    /// The bytes' low and high halves.
-    static func lowNibbles(_ words: Words) -> Words
-    static func highNibbles(_ words: Words) -> Words
-    /// One word in all lanes.
-    static func repeated(_ word: UnsafePointer<UInt32>) -> Words
-
     /// Eight numbers within a byte to the nearest whole one, even ones in the middle.
     static func roundedBytes(_ values: SIMD8<Float>) -> UInt64
 
     /// Runs one register tile; each set lists the shapes that fill its registers without spilling. `panels` is 1 or
     /// ``panelsTogether(rows:)``.
-    static func tile(_ code: PanelCode, zeroPoints: Bool, rows: Int, panels: Int, _ operands: ByteDotOperands)
+    static func tile<Code: ByteDotCode, Zero: ZeroPointRule>(
+        _: Code.Type, _: Zero.Type, rows: Int, panels: Int, _ operands: ByteDotOperands)
     /// Panels taken together by a lone tile of rows, so that enough sums are in flight to hide their latency.
     static func panelsTogether(rows: Int) -> Int
+}
+
+extension ByteDotSet {
+    /// sums - 2ˢ · `activationSum`, the same for all lanes.
+    @_alwaysEmitIntoClient @inline(__always)
+    static func less(_ sums: Words, _ activationSum: UnsafePointer<Int32>, shift: UInt32) -> Words {
+        sums &- Words(repeating: UInt32(bitPattern: activationSum.pointee) &<< shift)
+    }
+    /// The bytes' low and high halves.
+    @_alwaysEmitIntoClient @inline(__always)
+    static func lowNibbles(_ words: Words) -> Words { words & Words(repeating: 0x0f0f_0f0f) }
+    @_alwaysEmitIntoClient @inline(__always)
+    static func highNibbles(_ words: Words) -> Words { (words &>> 4) & Words(repeating: 0x0f0f_0f0f) }
+    /// One word in all lanes.
+    @_alwaysEmitIntoClient @inline(__always)
+    static func repeated(_ word: UnsafePointer<UInt32>) -> Words { Words(repeating: word.pointee) }
+
+    /// The tile of a code.
+    @_alwaysEmitIntoClient @inline(__always)
+    static func tile(_ coding: PanelCoding, rows: Int, panels: Int, _ operands: ByteDotOperands) {
+        switch (coding.code, coding.zeroPoints) {
+        case (.int4, false): tile(Int4Dot.self, Symmetric.self, rows: rows, panels: panels, operands)
+        case (.int4, true): tile(Int4Dot.self, ZeroPointed.self, rows: rows, panels: panels, operands)
+        case (_, false): tile(Int8Dot.self, Symmetric.self, rows: rows, panels: panels, operands)
+        case (_, true): tile(Int8Dot.self, ZeroPointed.self, rows: rows, panels: panels, operands)
+        }
+    }
 }
 
 /// Where bytes lie, the same for every set.

@@ -55,8 +55,7 @@ public func sweepByteDots<ISA: ByteDotSet>(_: ISA.Type, _ sweep: PanelSweep) {
                     panelStride: panelStride, groups: (depth &+ 31) >> 5, coding: coding,
                     scaleBytes: coding.scaleBytes(depth), c: sweep.accumulators + first &* 16,
                     cPanelStride: cPanelStride, asks: tile == 0, next: next)
-                ISA.tile(
-                    coding.code, zeroPoints: coding.zeroPoints, rows: rows, panels: group, operands)
+                ISA.tile(coding, rows: rows, panels: group, operands)
                 tile &+= 1
             }
             block &+= 1

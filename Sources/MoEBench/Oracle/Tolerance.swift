@@ -47,15 +47,17 @@ package struct Tolerance: Sendable, Hashable {
         return Self.safety * Self.unit * (inner + activation + outer + weight + Double(topK)).squareRoot()
     }
 
-    /// What int8 activations add to it: the inner activations are rounded to 1/127 of the largest of 32 neighbours, and one of them that
-    /// lies within the fp32 error of a middle may be rounded either way, in float64 and here.
-    ///
-    /// A value of error `error` relative to itself crosses a middle with a probability of 2 · 127 · `error` at most. The flips of
-    /// `expertHidden` values are few; three more than expected are allowed. Each moves its value by 1/127 of a largest, which is
-    /// taken to be eight times the root mean square of all.
-    package func roundingFlips(expertHidden: Int, error: Double) -> Double {
-        let expected = min(2 * 127 * error, 1) * Double(expertHidden)
-        return 8.0 / 127 * ((3 + expected) / Double(expertHidden)).squareRoot()
+    /// With int8 activations an inner value that lies within its fp32 error of the middle between two bytes may be rounded either way, in
+    /// float64 and here. How many of `expertHidden` values are expected to be: one of error `bound` / ``safety`` relative to itself, rounded
+    /// to 1/127 of the largest of 32 neighbours, crosses a middle with a probability of 2 · 127 times that at most.
+    package func expectedFlips(expertHidden: Int, bound: Double) -> Double {
+        min(2 * 127 * bound / Self.safety, 1) * Double(expertHidden)
+    }
+
+    /// Bound of what some flips add to a token's output, in the L2 norm. Each moves its value by 1/127 of a largest, which is taken to be
+    /// eight times the root mean square of all; one more than three times those expected are allowed.
+    package func flipped(expertHidden: Int, expected: Double) -> Double {
+        8.0 / 127 * ((1 + 3 * expected) / Double(expertHidden)).squareRoot()
     }
 
     /// Bound of one element's error relative to the root mean square of its token: elements stray further than their norm.

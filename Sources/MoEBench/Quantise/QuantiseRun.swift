@@ -22,7 +22,7 @@ package struct QuantiseRun: Sendable {
         self.form = form
     }
 
-    /// - Throws: what reading, quantising or writing throws; there is then no output folder.
+    /// - Throws: what reading, quantising or writing throws; there is then no output folder, unless it was the report that could not be written.
     package func run(_ interruption: Interruption, print: (String) -> Void) throws(MoEError) -> ExitCode {
         guard let quantisation = WeightQuantisation.named.first(where: { $0.name == form })?.form else {
             throw .configuration(
@@ -109,11 +109,7 @@ package struct QuantiseReport: Encodable, Sendable {
     func write(to path: String) throws(MoEError) {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]
-        do {
-            try (encoder.encode(self) + Data("\n".utf8)).write(to: URL(filePath: path), options: .atomic)
-        } catch {
-            throw .system(file: path, operation: "write", reason: "\(error)")
-        }
+        try ResultsFile.write({ try encoder.encode(self) + Data("\n".utf8) }, to: path)
     }
 }
 

@@ -85,12 +85,15 @@ package struct ResultsFile: Encodable, Sendable {
     }
 
     /// Writes the file whole or not at all: beside its place, then renamed.
-    package func write(to path: String) throws(MoEError) {
-        try Self.checkWritable(path)
+    package func write(to path: String) throws(MoEError) { try Self.write(json, to: path) }
+
+    /// The same for another file of JSON.
+    static func write(_ json: () throws -> Data, to path: String) throws(MoEError) {
+        try checkWritable(path)
         do {
             try json().write(to: URL(filePath: path), options: .atomic)
         } catch {
-            throw .system(file: path, operation: "write", reason: Self.reason(error))
+            throw .system(file: path, operation: "write", reason: reason(error))
         }
     }
 

@@ -30,8 +30,8 @@ protocol NodeWork: ParallelWork {
 /// cooperative executor is never blocked by a kernel.
 ///
 /// On a machine with several memory nodes, threads are spread over them and stay on theirs, the caller's aside; each expert's
-/// weights are put into one node's memory, and that node's threads compute them first. No thread is bound to one processor: another
-/// process may need that.
+/// weights are put into one node's memory, and that node's threads compute them first. Started threads are kept off the processor that
+/// the calling thread runs on, and otherwise may run on all of their node that the process could use when the pool was made.
 public final class ThreadPool: Sendable {
     /// Threads that take part in a stage, the caller's included.
     public var threads: Int { placement.threads }
@@ -65,8 +65,9 @@ public final class ThreadPool: Sendable {
         self.placement = placement
         self.shared = shared
         var handles: [Handle] = []
-        for worker in 1..<max(placement.threads, 1) {
-            let processors = placement.processorsOfNode[placement.nodeOfWorker[worker]]
+        for worker in 1..<placement.threads {
+            // On one node there is nothing to say, and a system that refuses to be told must not keep a pool from starting.
+            let processors = placement.nodes == 1 ? [] : placement.processorsOfNode[placement.nodeOfWorker[worker]]
             var thread: UnsafeMutableRawPointer?
             let start = Unmanaged.passRetained(WorkerStart(shared: shared, worker: worker))
             let failure = cp_thread_start(
@@ -194,8 +195,8 @@ private struct TaskQueue: ~Copyable {
 /// What the workers share.
 ///
 /// A stage is open while `word` is odd. Workers come in as long as it is open; the caller, once no task is left to hand out, closes it
-/// and waits for those inside. So nobody waits for a worker that wakes late, or had no processor to run on: the stage is then over, or
-/// goes on without it. `stage` and the queues are written by the thread that holds `turn` while the stage is closed and nobody inside.
+/// and waits for those inside. So nobody waits for a worker that wakes late: the stage is then over, or goes on without it. `stage` and
+/// the queues are written by the thread that holds `turn` while the stage is closed; who comes inside then finds it so and leaves.
 private final class SharedState: @unchecked Sendable {
     let turn = PosixMutex()
     private let placement: WorkerPlacement

@@ -1,6 +1,6 @@
 /// Which memory node each thread of a pool belongs to. Worker 0 is the calling thread, which is never bound.
 ///
-/// A started worker may run on all processors of its node: near its memory, and free to make room where others use a processor. Where
+/// A started worker may run on all processors of its node, but the caller's: near its memory, and free to make room for others. Where
 /// there are more threads than processors, or too few for several nodes, all belong to one node, which is the whole machine.
 struct WorkerPlacement: Sendable, Equatable {
     let nodeOfWorker: [Int]

@@ -53,22 +53,45 @@ import Testing
         let configuration = try test.configuration()
         let source = StoredWeights(configuration: configuration, stored: test.format, scales: test.scales)
         let reference = ReferenceBackend(configuration, source: source, arithmetic: .int8Activations)
-        let layer = try MoELayer(
-            configuration, weights: MoEWeights(source), pool: ThreadPool(threads: 2), arithmetic: .int8Activations)
         let tokens = 60
         let x = try Tensor<Float>.random([tokens, test.hidden], seed: 4)
         let expected = try reference.forward(x.elements).y
-        let y = try layer.forward(x).y.elements
         let norm = typicalRowNorm(expected, rows: tokens)
         let bound = layerTolerance(hidden: test.hidden, expertHidden: test.expertHidden)
-        var flipped = 0
-        for token in 0..<tokens {
-            let row = token * test.hidden..<(token + 1) * test.hidden
-            let error = relativeError(y[row], expected[row], floor: norm)
-            if error > bound { flipped += 1 }
-            #expect(error < 0.02, "token \(token)")
+        for set in CPUInstructionSet.supported {
+            let layer = try MoELayer(
+                configuration, weights: MoEWeights(source), pool: ThreadPool(threads: 2), instructionSet: set,
+                arithmetic: .int8Activations)
+            let y = try layer.forward(x).y.elements
+            var flipped = 0
+            for token in 0..<tokens {
+                let row = token * test.hidden..<(token + 1) * test.hidden
+                let error = relativeError(y[row], expected[row], floor: norm)
+                if error > bound { flipped += 1 }
+                #expect(error < 0.02, "\(set) token \(token)")
+            }
+            #expect(flipped <= 6, "\(set): \(flipped) of \(tokens) tokens are beyond fp32 rounding")
         }
-        #expect(flipped <= 6, "\(flipped) of \(tokens) tokens are beyond fp32 rounding")
+    }
+
+    /// Units that take turns in few buffers, on two memory nodes, with a shared expert that is packed to bytes too.
+    @Test(arguments: [nil, 24]) func sharedBuffersAndNodes(latent: Int?) throws {
+        let configuration = try MoEConfiguration(
+            experts: 9, topK: 3, hidden: 96, expertHidden: 160, shared: .dense(width: 64), latent: latent)
+        let source = StoredWeights(configuration: configuration, stored: .quantised(.int4, group: 32))
+        let set = try CPUInstructionSet.chosen()
+        let one = try MoELayer(
+            configuration, weights: MoEWeights(source), pool: ThreadPool(threads: 1), arithmetic: .int8Activations)
+        var tuning = CPUTuning.detected(set)
+        tuning.tileRows = 1
+        tuning.activationBytes = tuning.tileRows * PanelLayout.block * 4
+        let placement = WorkerPlacement(nodeOfWorker: [0, 1, 0], processorsOfNode: [[], []], processors: 3)
+        let layer = try MoELayer(
+            configuration, weights: MoEWeights(source), pool: ThreadPool(placement: placement),
+            arithmetic: .int8Activations, tuning: tuning)
+        let x = try Tensor<Float>.random([400, 96], seed: 12)
+        let expected = try one.forward(x).y
+        for _ in 0..<5 { #expect(try layer.forward(x).y == expected) }
     }
 
     /// Bitwise the same for every split of a batch, number of threads, and kernels on fused multiply-adds.

@@ -40,7 +40,7 @@ import Testing
     @Test(arguments: batches, placements) func everythingOnceAndInOrder(_ batch: Batch, _ placement: WorkerPlacement) {
         let threads = placement.threads
         let tuning = CPUTuning(instructionSet: .avx2, firstLevelBytes: 0, secondLevelBytes: 0)
-        for unitTiles in [1, 8, 30] {
+        for (unitTiles, packsShared) in [(1, false), (8, false), (30, false), (1, true), (8, true)] {
             func tiles(_ rows: Int) -> Int { (rows + tuning.tileRows - 1) / tuning.tileRows }
             let all = batch.rows.reduce(0) { $0 + tiles($1) } + (batch.shared ? tiles(batch.tokens) : 0)
             let bufferTiles = ExpertSchedule.bufferTiles(of: all, unitTiles: unitTiles, placement: placement)
@@ -68,7 +68,7 @@ import Testing
             let shared = (inner: 3, down: 5)
             schedule.cut(
                 experts: batch.rows.count, inner: .init(routed: batch.innerPanels, shared: shared.inner),
-                down: .init(routed: batch.downPanels, shared: shared.down))
+                down: .init(routed: batch.downPanels, shared: shared.down), packsShared: packsShared)
             #expect(schedule.taskCount <= capacity)
             #expect(schedule.unitCount <= all)
 
@@ -79,7 +79,7 @@ import Testing
             func panels(_ step: ExpertTask.Step, _ unit: Int) -> Int {
                 let isShared = units[unit].expert < 0
                 return switch step {
-                case .pack: isShared ? 0 : 1
+                case .pack: isShared && !packsShared ? 0 : 1
                 case .inner: isShared ? shared.inner : batch.innerPanels
                 case .down: isShared ? shared.down : batch.downPanels
                 }
@@ -132,9 +132,12 @@ import Testing
                     if ancestor != other { problems.append("units \(other) and \(unit) share a place") }
                 }
                 let tasksOf = (0..<schedule.taskCount).filter { Int(tasks[$0].unit) == unit }
-                let inner = tasksOf.count { tasks[$0].step == .inner }
-                if Int(progress[unit].inner.load(ordering: .relaxed)) != inner {
-                    problems.append("unit \(unit) counts its tasks wrongly")
+                for (step, left) in [
+                    (ExpertTask.Step.pack, progress[unit].pack.load(ordering: .relaxed)),
+                    (.inner, progress[unit].inner.load(ordering: .relaxed)),
+                    (.down, progress[unit].down.load(ordering: .relaxed)),
+                ] where Int(left) != tasksOf.count(where: { tasks[$0].step == step }) {
+                    problems.append("unit \(unit) counts its tasks of \(step) wrongly")
                 }
                 if schedule.unitCount > 200 && unit > 100 { break }
             }

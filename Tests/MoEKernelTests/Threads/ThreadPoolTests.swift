@@ -69,14 +69,19 @@ import Testing
         let worker: UnsafeMutablePointer<Int>
         let turn: UnsafeMutablePointer<Int>
         let turns: UnsafePointer<Atomic<Int>>
-        /// A worker that lingers in each of its tasks until so many tasks have begun.
+        /// A worker that lingers in each of its tasks until so many tasks have begun, two seconds at most.
         var slow = -1
         var others = 0
         func firstTask(ofNode node: Int) -> Int { firsts[node] }
         func run(task: Int, worker: Int) {
             turn[task] = turns.pointee.wrappingAdd(1, ordering: .relaxed).oldValue
             self.worker[task] = worker
-            while worker == slow && turns.pointee.load(ordering: .relaxed) < others { sched_yield() }
+            let start = cp_nanoseconds()
+            while worker == slow, turns.pointee.load(ordering: .relaxed) < others,
+                cp_nanoseconds() - start < 2_000_000_000
+            {
+                sched_yield()
+            }
         }
     }
 
@@ -127,7 +132,7 @@ import Testing
     @Test(arguments: 1..<4) func othersHelp(slow: Int) throws {
         let pool = try ThreadPool(placement: Self.twoNodes([0, 1, 0, 1]))
         for _ in 0..<20 {
-            // The slow one goes on when all tasks have begun: it has done one at most.
+            // The slow one goes on when all tasks have begun, so it has done one at most; were it waited for, it would do more.
             let done = notes(pool, [0, 30, 60], slow: slow, others: 60)
             #expect(done.count { $0.worker == slow } <= 1)
         }
@@ -237,6 +242,27 @@ import Testing
                 withUnsafePointer(to: left) { pool.run(Relay(left: $0, pool: pool), tasks: 2) }
                 #expect(left.load(ordering: .relaxed) == 0)
             }
+        }
+    }
+
+    /// A stage wakes another thread: its first task lasts until its second has begun elsewhere, or two seconds have passed.
+    @Test func stagesWakeWorkers() throws {
+        let pool = try ThreadPool(placement: WorkerPlacement(threads: 3, processors: 3))
+        for round in 0..<30 {
+            var pause = timespec(tv_sec: 0, tv_nsec: round % 3 == 0 ? 1_000_000 : 1000)
+            nanosleep(&pause, nil)
+            let met = Atomic<Int>(0)
+            withUnsafePointer(to: met) { pool.run(Meeting(met: $0), tasks: 2) }
+            #expect(met.load(ordering: .relaxed) == 2, "no second thread came")
+        }
+    }
+
+    private struct Meeting: ParallelWork {
+        let met: UnsafePointer<Atomic<Int>>
+        func run(task: Int, worker: Int) {
+            met.pointee.wrappingAdd(1, ordering: .relaxed)
+            let start = cp_nanoseconds()
+            while met.pointee.load(ordering: .relaxed) < 2, cp_nanoseconds() - start < 2_000_000_000 { sched_yield() }
         }
     }
 

@@ -57,9 +57,8 @@ extension CPUBackend {
             rows: min(max(tokenTiles, 1), Self.blockTiles(tuning, depth: shallowest)) * tileRows, tuning: tuning,
             panelsTogether: max(kernels.panelsTogether, byteDots.panelsTogether), roundsActivations: usesByteDots)
         // The shared expert reads the tokens that the router's packing left, unless it wants bytes.
-        let packsShared = weights.sharedInner?.format.isByteDot ?? false
         let rowTileFloats = max(
-            weights.inner.tileFloats(tileRows), packsShared ? weights.sharedInner!.tileFloats(tileRows) : 0)
+            weights.inner.tileFloats(tileRows), weights.packsShared ? weights.sharedInner!.tileFloats(tileRows) : 0)
         let choosing = c.capacity != .unlimited || c.router.isExpertChoice
         let routerRows = capacity.routerInput || c.router.input != .identity
         let latentRows = tokens * (c.latent ?? 0)

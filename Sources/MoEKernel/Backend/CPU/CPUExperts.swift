@@ -4,7 +4,9 @@ extension CPUBackend {
     func computeExperts(_ x: Activations, _ memory: CPUStageBuffers) {
         let plan = dispatchPlan(memory)
         // The router left x packed, unless it saw something else.
-        if memory.routerRows != nil, weights.sharedInner != nil || weights.latentIn != nil {
+        if memory.routerRows != nil,
+            weights.sharedInner != nil && !weights.packsShared || weights.latentIn != nil
+        {
             packTokens(x, depth: configuration.hidden, memory, tiles: memory.tokenTiles)
         }
         let input = latentInput(x, memory)
@@ -18,7 +20,7 @@ extension CPUBackend {
             experts: configuration.experts,
             inner: .init(routed: weights.inner.panels, shared: weights.sharedInner?.panels ?? 0),
             down: .init(routed: weights.down.panels, shared: weights.sharedDown?.panels ?? 0),
-            packsShared: weights.sharedInner?.format.isByteDot ?? false)
+            packsShared: weights.packsShared)
         let stage = ExpertStage(
             backend: self, x: input, tokens: x, plan: plan, memory: memory, schedule: schedule,
             inner: InnerFunction(configuration.expert))

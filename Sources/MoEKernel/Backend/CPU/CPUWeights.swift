@@ -20,6 +20,8 @@ final class CPUWeights: Sendable {
     private let region: MemoryRegion
 
     var byteCount: Int { region.byteCount }
+    /// Whether the shared expert reads bytes, which the router's packing does not leave.
+    var packsShared: Bool { sharedInner?.format.isByteDot ?? false }
 
     init(
         _ configuration: MoEConfiguration, source: any WeightSource, arithmetic: ExpertArithmetic, pool: ThreadPool

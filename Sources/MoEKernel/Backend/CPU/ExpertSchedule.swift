@@ -4,7 +4,7 @@ import Synchronization
 /// A block of rows of one expert (or of the shared expert), which passes through three steps: its rows are packed, multiplied by gate
 /// and up and activated, multiplied by down.
 struct ExpertUnit {
-    /// The expert; -1 for the shared one, whose rows are all tokens and already packed.
+    /// The expert; -1 for the shared one, whose rows are all tokens, already packed unless it wants bytes.
     var expert: Int32
     /// First row, among all experts' rows; for the shared expert, first tile and token.
     var firstTile: Int32
@@ -127,7 +127,7 @@ struct ExpertSchedule {
     /// Lists the tasks of all units, of a layer of `experts`.
     ///
     /// - Parameter packsShared: Whether the shared expert's rows must be packed too.
-    mutating func cut(experts: Int, inner: Width, down: Width, packsShared: Bool = false) {
+    mutating func cut(experts: Int, inner: Width, down: Width, packsShared: Bool) {
         self.packsShared = packsShared
         owed = 3 * unitCount
         let areShared = tiles > bufferTiles

@@ -206,7 +206,10 @@ package struct ReferenceBackend: Backend {
             arithmetic == .int8Activations
             && configuration.expert.projections.allSatisfy { projection in
                 let name = matrix(projection)
-                return source.format(of: name).takesInt8Activations(depth: configuration.shape(of: name).columns)
+                // Gate and up share panels, so they must be stored alike.
+                return projection == .gate && source.format(of: name) != source.format(of: matrix(.up))
+                    ? false
+                    : source.format(of: name).takesInt8Activations(depth: configuration.shape(of: name).columns)
             }
         let x = rounds ? rounded(x, rows: rows) : x
         var inner = try project(x, .up)

@@ -2,10 +2,6 @@
 struct QuantisationConfig: Sendable {
     /// Rows and columns of the blocks that share an FP8 scale.
     var block = (rows: 128, columns: 128)
-    /// Codes that share a scale.
-    var groupSize: Int?
-    /// Bits of a code.
-    var bits: Int?
     /// What the quantisation calls itself.
     var method: String?
     /// What compressed-tensors says of the weights of each group of layers.
@@ -37,7 +33,6 @@ struct QuantisationConfig: Sendable {
             isCompressedTensors = name == "compressed-tensors"
         }
         if case .string(let name)? = keys["format"], let outer = method { method = "\(outer) \(name)" }
-        let limit = MoEConfiguration.maximumWidth
         if let value = keys["weight_block_size"], value != .null {
             guard let stated = Self.sizes(value) else {
                 throw failure("weight_block_size", value, "two numbers of 1 or more")
@@ -45,22 +40,7 @@ struct QuantisationConfig: Sendable {
             block = stated
         }
         if isCompressedTensors { try readCompressedTensors(keys, failure) }
-        // compressed-tensors describes the weights of groups of layers. Where several differ, packed ones are experts.
-        guard case .object(let groups)? = keys["config_groups"] else { return }
-        var described: [[String: JSONValue]] = []
-        for (name, group) in groups.sorted(by: { $0.key < $1.key }) {
-            guard case .object(let parts) = group, case .object(let weights)? = parts["weights"] else { continue }
-            if case .integer(let size)? = weights["group_size"], size != -1,
-                !(1...limit).contains(size)
-            {
-                throw failure("config_groups.\(name).weights.group_size", .integer(size), "1 to \(limit), or -1")
-            }
-            described.append(weights)
-        }
-        guard let weights = described.first(where: { $0["num_bits"] == .integer(4) }) ?? described.first else { return }
-        if case .integer(let size)? = weights["group_size"], size > 0 { groupSize = size }
-        if case .integer(let stated)? = weights["num_bits"] { bits = stated }
-        if let stated = described.lazy.compactMap({ Self.sizes($0["block_structure"]) }).first { block = stated }
+        for case .block(let rows, let columns) in schemes.map(\.sharing) { block = (rows, columns) }
     }
 
     /// What compressed-tensors says beyond sizes, which the tensors are then held to.

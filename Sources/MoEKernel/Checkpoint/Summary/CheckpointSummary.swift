@@ -132,24 +132,36 @@ extension CheckpointModel {
         let isFP4 = (try? config.text("expert_dtype")) == "fp4"
         let format: WeightFormat
         var block: (rows: Int, columns: Int)? = quantisation.block
-        if says("_blocks", "mxfp4") {
+        if let scheme = quantisation.schemes.first(where: { $0.bits == 4 }) ?? quantisation.schemes.first,
+            !method.contains("nvfp4")
+        {
+            let widest = max(c.hidden, c.expertHidden)
+            let group =
+                switch scheme.sharing {
+                case .tensor, .output: widest
+                case .group(let size): size
+                case .block(_, let columns): columns
+                }
+            let code: WeightCode =
+                switch (scheme.bits, scheme.isFloat) {
+                case (4, true): .float4E2M1
+                case (_, true): .float8E4M3
+                case (4, false): .int4
+                case (_, false): .int8
+                }
+            format = .quantised(code, group: group, zeroPoints: !scheme.isSymmetric)
+            if case .block = scheme.sharing {} else { block = nil }
+        } else if says("_blocks", "mxfp4") {
             format = .quantised(.float4E2M1, group: 32)
         } else if says("_global_scale", "nvfp4") || says("_scale_2", "modelopt") {
             format = .quantised(.float4E2M1, group: 16)
         } else if says("_packed", "pack-quantized") {
-            let isWide = quantisation.bits == 8
-            format = .quantised(
-                isWide ? .int8 : .int4,
-                group: quantisation.groupSize ?? (isWide ? max(c.hidden, c.expertHidden) : 32),
-                zeroPoints: quantisation.schemes.contains { !$0.isSymmetric })
+            format = .quantised(.int4, group: 32)
             block = nil
         } else if says(".scale") || names.isEmpty && isFP4 {
             format = isFP4 ? .quantised(.float4E2M1, group: 32) : fp8
         } else if says("_scale_inv", "fp8") {
             format = fp8
-        } else if method.contains("int-quantized"), says("_scale", "int-quantized") {
-            format = .quantised(.int8, group: quantisation.groupSize ?? max(c.hidden, c.expertHidden))
-            block = nil
         } else if says("_scale", "float-quantized") {
             format = .quantised(.float8E4M3, group: max(c.hidden, c.expertHidden))
             block = nil

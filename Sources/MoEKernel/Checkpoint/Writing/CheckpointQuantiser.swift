@@ -6,7 +6,7 @@
 /// let report = try quantiser.write(to: "Mixtral-8x7B-int4")
 /// ```
 ///
-/// Every other tensor is copied byte for byte, and so are the folder's other files but for weights in other formats. Whole numbers and
+/// Every other tensor is copied byte for byte, and so are the folder's other regular files but hidden ones and weights in other formats. Whole numbers and
 /// FP8 are stored as compressed-tensors does, an expert a tensor whatever the original has, MXFP4 likewise or, where a family knows
 /// merged experts only, as gpt-oss is published. Families of that kind cannot be stored as whole numbers.
 ///
@@ -33,7 +33,7 @@ public struct CheckpointQuantiser: Sendable {
         var original: (file: SafetensorsFile, tensor: SafetensorsTensor)?
     }
 
-    /// Opens a checkpoint and plans its files, from headers alone.
+    /// Opens a checkpoint and plans its files, from headers and what biases there are.
     ///
     /// - Parameters:
     ///   - folder: the checkpoint's folder, its experts in F32, BF16 or F16.
@@ -116,7 +116,7 @@ public struct CheckpointQuantiser: Sendable {
     /// - Parameters:
     ///   - output: a folder that is not there yet, or is empty. It appears whole or not at all.
     ///   - onLayer: told of each layer when it is done.
-    ///   - isCancelled: asked every few milliseconds, by any thread, whether to stop.
+    ///   - isCancelled: asked again and again, by any thread, whether to stop; not while files are flushed to the disk.
     /// - Returns: what was done; nil where it was cancelled, and then nothing is left.
     /// - Throws: ``MoEError/system(file:operation:reason:)`` where the folder cannot be written, also for want of room;
     ///   ``MoEError/weights(tensor:problem:)`` for a weight that is not finite. Nothing is left then.
@@ -144,8 +144,7 @@ public struct CheckpointQuantiser: Sendable {
         }
         try folder.write("config.json", configuration())
         try folder.write(CheckpointTensors.indexName, index(shards))
-        try copyOtherFiles(to: &folder)
-        guard try copyTensors(to: places, isCancelled) else { return nil }
+        guard try copyOtherFiles(to: &folder, isCancelled), try copyTensors(to: places, isCancelled) else { return nil }
 
         var layers: [CheckpointQuantisation.Layer] = []
         for plan in plans {
@@ -275,17 +274,21 @@ public struct CheckpointQuantiser: Sendable {
     ]
 
     /// Tokenisers, licences and whatever else lies beside the weights.
-    private func copyOtherFiles(to folder: inout AtomicFolder) throws(MoEError) {
+    private func copyOtherFiles(
+        to folder: inout AtomicFolder, _ isCancelled: () -> Bool
+    ) throws(MoEError) -> Bool {
         for name in try AtomicFolder.contents(self.folder) ?? [] {
             guard name != "config.json", !name.hasPrefix("."), !Self.weightFiles.contains(where: name.hasSuffix),
                 AtomicFolder.isRegularFile("\(self.folder)/\(name)")
             else { continue }
             let original = try InputFile("\(self.folder)/\(name)")
             let file = try folder.file(name, byteCount: original.byteCount)
-            _ = try copy(original.byteCount, to: file, at: 0, { false }) {
+            let isWhole = try copy(original.byteCount, to: file, at: 0, isCancelled) {
                 (offset, part) throws(MoEError) in try original.read(at: offset, into: part)
             }
+            guard isWhole else { return false }
             try file.flush()
         }
+        return true
     }
 }
