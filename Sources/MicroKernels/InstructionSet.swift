@@ -56,7 +56,7 @@ public protocol InstructionSet: VectorArithmetic {
     /// Runs the one register tile that an expert of few tokens needs, its weights streaming from memory. Each set lists the
     /// shapes that fill its registers without spilling.
     static func tile(_ format: PanelFormat, rows: Int, panels: Int, _ operands: TileOperands)
-    /// Runs one of several register tiles over a block of weights that is in the first-level cache; `panels` is 1 or 2.
+    /// Runs one of several register tiles over a block of fp32 or bf16 weights that is in the first-level cache; `panels` is 1 or 2.
     static func residentTile(_ format: PanelFormat, rows: Int, panels: Int, _ operands: TileOperands)
     /// Runs either of these tiles over numbers with nothing of its shape and format compiled in, to measure what that buys.
     static func genericTile(_ format: PanelFormat, rows: Int, panels: Int, streams: Bool, _ operands: TileOperands)

@@ -8,6 +8,8 @@ public enum PanelFormat: Sendable, Hashable {
     @_alwaysEmitIntoClient @inline(__always)
     public var isFloat32: Bool { if case .float32 = self { true } else { false } }
     @_alwaysEmitIntoClient @inline(__always)
+    public var isBFloat16: Bool { if case .bfloat16 = self { true } else { false } }
+    @_alwaysEmitIntoClient @inline(__always)
     public var isCoded: Bool { if case .coded = self { true } else { false } }
     @_alwaysEmitIntoClient @inline(__always)
     public var isByteDot: Bool { if case .byteDot = self { true } else { false } }

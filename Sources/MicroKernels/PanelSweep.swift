@@ -57,7 +57,7 @@ public struct SweepTuning: Sendable, Hashable {
     /// Panels that tiles take together where several tiles share them: 1 or 2. Two halve the reads of the activations, and want a
     /// first-level cache for 32 KiB of weights and a tile.
     public var sharedPanels: Int
-    /// Up to this many tiles read 16-bit weights as they are stored; more read them widened once into the first-level cache.
+    /// Up to this many tiles read bf16 weights as they are stored; more read them widened once into the first-level cache.
     public var directTiles: Int
     /// Whether the tiles compiled for their shape and format run, or the generic one, over codes once widened.
     public var isSpecialised: Bool
@@ -127,7 +127,7 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
     let streaming =
         single && (specialised || !sweep.format.isCoded) ? ISA.streamingPanels(sweep.format, rows: split.rows) : 0
     let direct =
-        sweep.format.isFloat32 || !sweep.format.isCoded && !single && split.count <= sweep.tuning.directTiles
+        sweep.format.isFloat32 || sweep.format.isBFloat16 && !single && split.count <= sweep.tuning.directTiles
     let widen = streaming == 0 && !direct
     let together = streaming == 0 ? sweep.tuning.sharedPanels : streaming
 

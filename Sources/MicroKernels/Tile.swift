@@ -62,16 +62,13 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
         var k = 0
         // Four k at a time: the loop's own instructions and the prefetches would otherwise be a fifth of all, and a core that is shared
         // with another thread starts about three instructions a cycle. Not where that would take the compiler more registers than there
-        // are: numbers that are widened on the way, a few rows that stay in registers, a streaming tile of 24 sums.
-        let unrolls = Row.rowBytes > 32 && rows >= vectors && !(Traffic.streams && rows &* vectors >= 24)
+        // are: a few rows that stay in registers, a streaming tile of 24 sums.
+        let unrolls = rows >= vectors && !(Traffic.streams && rows &* vectors >= 24)
         while unrolls && k &+ 4 <= operands.depth {
             for p in 0..<vectors / perPanel {
                 if Traffic.streams {
                     let line: UnsafeRawPointer = b + (p &* stride &+ ahead)
-                    cp_prefetch_far(line)
-                    cp_prefetch_far(line + 64)
-                    cp_prefetch_far(line + 128)
-                    cp_prefetch_far(line + 192)
+                    for l in 0..<Row.rowBytes / 16 { cp_prefetch_far(line + 64 &* l) }
                 } else {
                     // Two tiles or more share the asking, so four k are 128 bytes at most.
                     let line: UnsafeRawPointer = next + p &* operands.nextStride

@@ -7,8 +7,7 @@ enum AVX2: InstructionSet, FusedArithmetic {
 
     @inline(__always) static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
         let words = row.loadUnaligned(as: SIMD8<UInt32>.self)
-        return unsafeBitCast(
-            index == 0 ? words &<< 16 : words & SIMD8<UInt32>(repeating: 0xffff_0000), to: Vector.self)
+        return unsafeBitCast(index == 0 ? words &<< 16 : cp_upper_halves8(words), to: Vector.self)
     }
 
     // By the conversion instruction: shifted into place and multiplied, a subnormal fp16 number would be a subnormal fp32 one, which
@@ -30,10 +29,9 @@ enum AVX2: InstructionSet, FusedArithmetic {
         // Words of two bf16 numbers of one column.
         let first = cp_interleave_first8(lowBytes, highBytes)
         let second = cp_interleave_last8(lowBytes, highBytes)
-        let upper = Words(repeating: 0xffff_0000)
         return [
-            unsafeBitCast(first &<< 16, to: Vector.self), unsafeBitCast(first & upper, to: Vector.self),
-            unsafeBitCast(second &<< 16, to: Vector.self), unsafeBitCast(second & upper, to: Vector.self),
+            unsafeBitCast(first &<< 16, to: Vector.self), unsafeBitCast(cp_upper_halves8(first), to: Vector.self),
+            unsafeBitCast(second &<< 16, to: Vector.self), unsafeBitCast(cp_upper_halves8(second), to: Vector.self),
         ]
     }
 
@@ -155,8 +153,7 @@ enum AVX2: InstructionSet, FusedArithmetic {
         switch format {
         case .float32: rows(Float32Row.self, Resident.self, count, 1, operands)
         case .bfloat16: rows(BFloat16Row.self, Resident.self, count, 1, operands)
-        case .float16: rows(Float16Row.self, Resident.self, count, 1, operands)
-        case .coded, .byteDot: break
+        case .float16, .coded, .byteDot: break
         }
     }
 }

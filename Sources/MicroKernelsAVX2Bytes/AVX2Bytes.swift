@@ -9,7 +9,7 @@ enum AVX2Bytes: ByteDotSet, FusedArithmetic {
 
     @inline(__always) static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
         let words = row.loadUnaligned(as: Words.self)
-        return unsafeBitCast(index == 0 ? words &<< 16 : words & Words(repeating: 0xffff_0000), to: Vector.self)
+        return unsafeBitCast(index == 0 ? words &<< 16 : cp_upper_halves8(words), to: Vector.self)
     }
 
     @inline(__always) static var byteOffset: Int32 { 0 }

@@ -8,7 +8,7 @@ enum AVX2VNNI: ByteDotSet, FusedArithmetic {
 
     @inline(__always) static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
         let words = row.loadUnaligned(as: Words.self)
-        return unsafeBitCast(index == 0 ? words &<< 16 : words & Words(repeating: 0xffff_0000), to: Vector.self)
+        return unsafeBitCast(index == 0 ? words &<< 16 : cp_upper_halves8(words), to: Vector.self)
     }
 
     // The instruction takes weights without signs: with the sign bit turned they are 128 more.

@@ -195,8 +195,7 @@ enum AVX512: InstructionSet, FusedArithmetic {
         switch format {
         case .float32: resident(Float32Row.self, count, panels, operands)
         case .bfloat16: resident(BFloat16Row.self, count, panels, operands)
-        case .float16: resident(Float16Row.self, count, panels, operands)
-        case .coded, .byteDot: break
+        case .float16, .coded, .byteDot: break
         }
     }
 }

@@ -158,7 +158,7 @@ import Testing
         let table = CPUTuning(instructionSet: .avx2, firstLevelBytes: 32 << 10, secondLevelBytes: 1 << 20)
         #expect(
             table.description
-                == "tile-rows=6,shared-panels=1,direct-tiles=4,activation-bytes=524288,tasks-per-thread=16")
+                == "tile-rows=6,shared-panels=1,direct-tiles=1000,activation-bytes=524288,tasks-per-thread=16")
         #expect(try table.overridden(by: table.description) == table)
         var expected = table
         expected.tileRows = 4

@@ -15,9 +15,10 @@ public struct CPUTuning: Sendable, Hashable {
     /// set's registers hold the sums. Two halve the reads of activations, but keep 32 KiB of weights in the first-level cache instead
     /// of 16.
     public var sharedPanels: Int
-    /// The most row tiles that an expert may have for bf16 and fp16 weights to be widened to fp32 in each of them; with more they are
-    /// widened once for all, into the first-level cache. Widening in a tile costs an instruction or two a vector and tile, widening first a
-    /// store a vector. 0 always widens first.
+    /// The most row tiles that an expert may have for bf16 weights to be widened to fp32 in each of them; with more they are widened once
+    /// for all, into the first-level cache. Widening in a tile costs an instruction a vector and tile, widening first a store a vector and
+    /// half of that cache. 0 always widens first. (fp16, whose conversion costs two instructions or three, is widened first wherever there are two
+    /// tiles.)
     public var directTiles: Int
     /// Bytes of activations that a task keeps in the second-level cache while weights stream past. More read weights from memory less
     /// often; too many are evicted by the weights. A task takes eight tiles of rows at least.
@@ -49,8 +50,9 @@ public struct CPUTuning: Sendable, Hashable {
             // 6 rows × 2 vectors are 12 sums, two vectors of weights and a broadcast: 15 of 16 registers, and one mask.
             tileRows = 6
             sharedPanels = 1
-            // A shift and a mask for 12 multiply-adds: a tenth of the ports' time at most, and none where they have ports of their own.
-            directTiles = 4
+            // A shift and a mask for 12 multiply-adds, on ports of their own in most processors: never slower than fp32 weights, which fill
+            // the first-level cache with twice the bytes.
+            directTiles = 1000
         case .baseline:
             // 3 rows × 4 vectors leave four of 16 registers for weights, broadcasts and products.
             tileRows = 3
