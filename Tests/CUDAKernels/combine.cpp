@@ -3,8 +3,8 @@
 #include "instructions.h"
 #include "parameters.h"
 
-// Every copy of the kernels has a namespace of its own. None is global: a call with an argument of a global type would find the
-// global copy's functions as well.
+// Every copy of the kernels has a namespace of its own. None is global: a call with an argument of a global type would
+// find the global copy's functions as well.
 namespace right {
 #include "combine.cuh"
 }
@@ -40,8 +40,8 @@ const Named<Kernel> kernels[] = {
 
 }  // namespace
 
-int ck_combine(const char *name, const mc_combine_parameters *parameters, size_t rows, unsigned blocks, uint64_t seed, char *why,
-               size_t capacity) {
+int ck_combine(const char *name, const mc_combine_parameters *parameters, size_t rows, unsigned blocks, uint64_t seed,
+               char *why, size_t capacity) {
     Kernel *kernel = find(kernels, name);
     if (!kernel) return unknown(name, why, capacity);
     const mc_combine_parameters &p = *parameters;

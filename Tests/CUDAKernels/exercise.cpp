@@ -2,8 +2,8 @@
 #include "entry.h"
 #include "instructions.h"
 
-// Every copy of the kernels has a namespace of its own. None is global: a call with an argument of a global type would find the
-// global copy's functions as well.
+// Every copy of the kernels has a namespace of its own. None is global: a call with an argument of a global type would
+// find the global copy's functions as well.
 namespace right {
 #include "exercise.cuh"
 }
@@ -148,4 +148,6 @@ uint16_t ck_from_float(const char *type, float value) {
     return strcmp(type, "fp16") ? from_float<bf16>(value).bits : from_float<fp16>(value).bits;
 }
 
-float ck_to_float(const char *type, uint16_t bits) { return strcmp(type, "fp16") ? to_float(bf16{bits}) : to_float(fp16{bits}); }
+float ck_to_float(const char *type, uint16_t bits) {
+    return strcmp(type, "fp16") ? to_float(bf16{bits}) : to_float(fp16{bits});
+}

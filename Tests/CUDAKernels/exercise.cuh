@@ -1,5 +1,5 @@
-// Kernels that are only there to exercise the wrappers and the runner. Benchmarks/kernels.sh compiles them too, so that every
-// wrapper's device body is known to assemble.
+// Kernels that are only there to exercise the wrappers and the runner. Benchmarks/kernels.sh compiles them too, so that
+// every wrapper's device body is known to assemble.
 
 struct exercise_product_parameters {
     const void *a;  // [16, depth]
@@ -12,11 +12,12 @@ enum { exercise_product_threads = 64, exercise_stages = 3, exercise_tile_bytes =
 /// Each stage holds a tile of a and a tile of b.
 enum { exercise_product_shared = exercise_stages * 2 * exercise_tile_bytes };
 
-/// Byte offset of row `row` and half `half` (8 elements) in a tile; every other four rows exchange the halves, which spreads the
-/// rows of a matrix over the banks.
+/// Byte offset of row `row` and half `half` (8 elements) in a tile; every other four rows exchange the halves, which
+/// spreads the rows of a matrix over the banks.
 DEVICE SharedOffset exercise_place(unsigned row, unsigned half) { return row * 32 + (half ^ (row >> 2 & 1)) * 16; }
 
-/// Starts the copies of step `step` into its stage: warp 0 copies a, warp 1 copies b. Elements past the depth become zero.
+/// Starts the copies of step `step` into its stage: warp 0 copies a, warp 1 copies b. Elements past the depth become
+/// zero.
 template <bool b_transposed>
 DEVICE void exercise_copy(const exercise_product_parameters &p, int step) {
     const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 2, half = lane % 2;
@@ -67,8 +68,12 @@ DEVICE void exercise_product(const exercise_product_parameters &p) {
     for (unsigned i = 0; i < 4; i++) store_global(p.c + (row + i / 2 * 8) * 16 + column + i % 2, c[i]);
 }
 
-KERNEL(exercise_product_threads) exercise_product_bf16(const exercise_product_parameters p) { exercise_product<bf16, false>(p); }
-KERNEL(exercise_product_threads) exercise_product_fp16(const exercise_product_parameters p) { exercise_product<fp16, false>(p); }
+KERNEL(exercise_product_threads) exercise_product_bf16(const exercise_product_parameters p) {
+    exercise_product<bf16, false>(p);
+}
+KERNEL(exercise_product_threads) exercise_product_fp16(const exercise_product_parameters p) {
+    exercise_product<fp16, false>(p);
+}
 KERNEL(exercise_product_threads) exercise_product_bf16_transposed(const exercise_product_parameters p) {
     exercise_product<bf16, true>(p);
 }

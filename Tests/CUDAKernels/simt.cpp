@@ -89,8 +89,8 @@ struct Barrier {
     std::vector<unsigned> waiting;
 };
 
-/// How the next thread is chosen. No single way finds every mistake: an even choice keeps warps together, a fixed order leaves one
-/// warp far behind.
+/// How the next thread is chosen. No single way finds every mistake: an even choice keeps warps together, a fixed order
+/// leaves one warp far behind.
 enum class Policy { even, ranked };
 
 /// One launch in progress.
@@ -141,7 +141,8 @@ struct Runner {
 // Launches of different OS threads are independent.
 thread_local Runner *runner = nullptr;
 
-// Not inlined: the compiler may keep a thread-local's address over a switch of stacks, which is the same OS thread here.
+// Not inlined: the compiler may keep a thread-local's address over a switch of stacks, which is the same OS thread
+// here.
 Runner &active() { return *runner; }
 
 void enter_fiber() {
@@ -178,8 +179,8 @@ void Runner::make_ready(unsigned thread) {
     warps[thread / warp_size].ready.push_back(thread);
 }
 
-/// Switches to a thread until it waits or ends. Contexts start threads; jumps switch between them, without the system calls of
-/// swapcontext.
+/// Switches to a thread until it waits or ends. Contexts start threads; jumps switch between them, without the system
+/// calls of swapcontext.
 void Runner::resume(unsigned thread) {
     Fiber &fiber = fibers[thread];
     current = thread;
@@ -366,7 +367,8 @@ unsigned lane() { return active().current % warp_size; }
 void *shared(uint32_t offset, uint32_t bytes, uint32_t alignment, const char *what, Site site) {
     Runner &r = active();
     if (uint64_t(offset) + bytes > r.launch.shared_bytes) {
-        fail("%s, %s:%d: %u bytes at shared offset %u of %zu", what, site.file, site.line, bytes, offset, r.launch.shared_bytes);
+        fail("%s, %s:%d: %u bytes at shared offset %u of %zu", what, site.file, site.line, bytes, offset,
+             r.launch.shared_bytes);
     }
     if (offset % alignment) {
         fail("%s, %s:%d: shared offset %u is no multiple of %u", what, site.file, site.line, offset, alignment);

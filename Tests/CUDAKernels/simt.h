@@ -1,8 +1,9 @@
 // Runs CUDA kernels on the CPU: the runner behind the host bodies of the wrappers in `instructions.h`.
 //
-// One block at a time, in random order; a block's threads are fibers that run until they have to wait, in a random order that a
-// seed fixes. Shared memory is one arena, addressed by offset and poisoned before every block. Asynchronous copies land late.
-// Mistakes (an address outside its buffer, lanes of a warp in different calls, a deadlock) end the launch and come back as text.
+// One block at a time, in random order; a block's threads are fibers that run until they have to wait, in a random
+// order that a seed fixes. Shared memory is one arena, addressed by offset and poisoned before every block.
+// Asynchronous copies land late. Mistakes (an address outside its buffer, lanes of a warp in different calls, a
+// deadlock) end the launch and come back as text.
 //
 // What this cannot show: two blocks at once, the hardware's memory model beyond copies that land late, speed.
 #pragma once
@@ -20,7 +21,8 @@ struct Size3 {
     unsigned x = 1, y = 1, z = 1;
 };
 
-/// Where in a kernel a call stands: found by default arguments, so that it names the kernel's line and not the wrapper's.
+/// Where in a kernel a call stands: found by default arguments, so that it names the kernel's line and not the
+/// wrapper's.
 struct Site {
     const char *file;
     int line;
@@ -92,8 +94,8 @@ struct LaneArguments {
 };
 using WarpOperation = void (*)(const LaneArguments (&lanes)[32]);
 
-/// Waits until all 32 lanes have come to this call, then runs `operation` once for all of them. Lanes that come to different
-/// calls are a mistake: the hardware's result is undefined then.
+/// Waits until all 32 lanes have come to this call, then runs `operation` once for all of them. Lanes that come to
+/// different calls are a mistake: the hardware's result is undefined then.
 void warp_collective(const char *what, WarpOperation operation, const void *input, void *output, Site site);
 
 /// Ends the launch with a message. Does not return to the kernel.

@@ -1,10 +1,8 @@
-// Combine: what the experts made of a token, weighted and summed in the order of the token's slots, and the shared expert's row.
-// The order is fixed and each element belongs to one thread, so the result is the same in every run.
+// Combine: what the experts made of a token, weighted and summed in the order of the token's slots, and the shared
+// expert's row. The order is fixed and each element belongs to one thread, so the result is the same in every run.
 
 /// Columns of a thread: 16 bytes of a 16-bit type, 32 of fp32.
 constexpr int combine_columns = 8;
-/// Slots whose rows are loaded before the first is added, so that their latencies overlap.
-constexpr int combine_slots_at_once = 4;
 
 /// Eight elements by 16-byte accesses.
 template <class T>
@@ -43,7 +41,8 @@ DEVICE void store_eight(T *destination, const float (&values)[8]) {
     }
 }
 
-/// The first `count` of eight elements, one by one: for the last columns of a ragged width, and for rows that are not aligned.
+/// The first `count` of eight elements, one by one: for the last columns of a ragged width, and for rows that are not
+/// aligned.
 template <class T>
 DEVICE void load_some(float (&values)[8], const T *source, int count) {
     UNROLL
@@ -60,20 +59,25 @@ DEVICE void store_some(T *destination, const float (&values)[8], int count) {
 
 DEVICE bool is_aligned_16(const void *pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
-/// The sum for columns `column` to `column` + `count` of a token. `whole`: eight columns, every row at a multiple of 16 bytes.
+/// The sum for columns `column` to `column` + `count` of a token. `whole`: eight columns, every row at a multiple of 16
+/// bytes.
 template <bool whole, class Row, class Output>
 DEVICE void combine_eight(const mc_combine_parameters &p, int token, int column, int count) {
     const Row *rows = static_cast<const Row *>(p.rows) + column;
     const int32_t *row_of = p.row_of + size_t(token) * p.slots;
     const float *weights = p.weights + size_t(token) * p.slots;
+    // Rows of several slots are loaded before the first is added, so that their latencies overlap; not so where it
+    // would make much code for the rare width that is no multiple of eight.
+    constexpr int slots_at_once = whole ? 4 : 1;
     float sums[8] = {};
-    for (int first = 0; first < p.slots; first += combine_slots_at_once) {
-        float values[combine_slots_at_once][8], weight[combine_slots_at_once];
+    for (int first = 0; first < p.slots; first += slots_at_once) {
+        float values[slots_at_once][8], weight[slots_at_once];
         UNROLL
-        for (int i = 0; i < combine_slots_at_once; i++) {
+        for (int i = 0; i < slots_at_once; i++) {
             const int slot = first + i;
             const int row = slot < p.slots ? load_global(row_of + slot) : -1;
-            // A slot that was dropped adds 0 · 0, which changes no sum. Its weight is not even read: it may be anything.
+            // A slot that was dropped adds 0 · 0, which changes no sum. Its weight is not even read: it may be
+            // anything.
             weight[i] = 0.0f;
             UNROLL
             for (int j = 0; j < 8; j++) values[i][j] = 0.0f;
@@ -88,7 +92,7 @@ DEVICE void combine_eight(const mc_combine_parameters &p, int token, int column,
             }
         }
         UNROLL
-        for (int i = 0; i < combine_slots_at_once; i++) {
+        for (int i = 0; i < slots_at_once; i++) {
             UNROLL
             for (int j = 0; j < 8; j++) sums[j] = multiply_add(weight[i], values[i][j], sums[j]);
         }
@@ -116,7 +120,8 @@ template <class Row, class Output>
 DEVICE void combine(const mc_combine_parameters &p) {
     const unsigned pieces = unsigned(p.width + combine_columns - 1) / combine_columns;
     const unsigned count = unsigned(p.tokens) * pieces;
-    const bool whole = p.width % combine_columns == 0 && is_aligned_16(p.rows) && is_aligned_16(p.output) && is_aligned_16(p.shared);
+    const bool whole =
+        p.width % combine_columns == 0 && is_aligned_16(p.rows) && is_aligned_16(p.output) && is_aligned_16(p.shared);
     for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) {
         const int token = int(i / pieces), column = int(i % pieces) * combine_columns;
         if (whole) {

@@ -1,8 +1,8 @@
-// The instructions that kernels use beyond plain C++. Each wrapper has two bodies: what nvcc assembles, and what it means, for the
-// host, where the runner of the kernel tests (simt.h) executes the same kernels.
+// The instructions that kernels use beyond plain C++. Each wrapper has two bodies: what nvcc assembles, and what it
+// means, for the host, where the runner of the kernel tests (simt.h) executes the same kernels.
 //
-// Kernels go through these wrappers for every access to shared and global memory, so that the host can check it. Shared memory
-// is one dynamic array, addressed by byte offset from its start, which is aligned to 1024 bytes.
+// Kernels go through these wrappers for every access to shared and global memory, so that the host can check it. Shared
+// memory is one dynamic array, addressed by byte offset from its start, which is aligned to 1024 bytes.
 #pragma once
 
 #include <stdint.h>
@@ -237,7 +237,8 @@ DEVICE Words4 load_shared<Words4>(SharedOffset offset) {
 }
 template <>
 DEVICE void store_shared<Words4>(SharedOffset offset, Words4 value) {
-    *reinterpret_cast<uint4 *>(dynamic_shared + offset) = make_uint4(value.word[0], value.word[1], value.word[2], value.word[3]);
+    const uint4 v = make_uint4(value.word[0], value.word[1], value.word[2], value.word[3]);
+    *reinterpret_cast<uint4 *>(dynamic_shared + offset) = v;
 }
 #endif
 
@@ -290,7 +291,8 @@ DEVICE Words4 load_global_16(const void *address AND_SITE_PARAMETER) {
 #endif
 }
 
-/// The same for memory that no thread writes during the kernel and that is read once: it should not displace what is in L1.
+/// The same for memory that no thread writes during the kernel and that is read once: it should not displace what is in
+/// L1.
 DEVICE Words4 load_global_16_once(const void *address AND_SITE_PARAMETER) {
 #ifdef __CUDACC__
     Words4 v;
@@ -334,8 +336,8 @@ DEVICE void global_fence() {
 
 // Asynchronous copies: visible to the copying thread after its wait, to others after a barrier behind that wait.
 
-/// cp.async: 16 bytes from global to shared memory past L1, both at multiples of 16. Only the first `source_bytes` (0 to 16) are
-/// read, the rest becomes zero; with 0 nothing is read, but the address must be a multiple of 16 still.
+/// cp.async: 16 bytes from global to shared memory past L1, both at multiples of 16. Only the first `source_bytes` (0
+/// to 16) are read, the rest becomes zero; with 0 nothing is read, but the address must be a multiple of 16 still.
 DEVICE void copy_async_16(SharedOffset destination, const void *source, uint32_t source_bytes = 16 AND_SITE_PARAMETER) {
 #ifdef __CUDACC__
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(destination)), "l"(source),
@@ -520,8 +522,8 @@ DEVICE unsigned count_bits(uint32_t bits) {
 // Tensor cores
 
 #ifndef __CUDACC__
-/// ldmatrix: lane 8m + i gives the address of row i of matrix m (8 rows of 8 16-bit elements). Register m of lane l holds the
-/// elements 2(l % 4) and 2(l % 4) + 1 of row l / 4; transposed, the same of the transposed matrix.
+/// ldmatrix: lane 8m + i gives the address of row i of matrix m (8 rows of 8 16-bit elements). Register m of lane l
+/// holds the elements 2(l % 4) and 2(l % 4) + 1 of row l / 4; transposed, the same of the transposed matrix.
 template <bool transposed>
 DEVICE void load_matrices_host(SharedOffset row, uint32_t (&registers)[4], simt::Site site) {
     const unsigned char *address = static_cast<unsigned char *>(simt::shared(row, 16, 16, "ldmatrix", site));
@@ -543,7 +545,8 @@ DEVICE void load_matrices_host(SharedOffset row, uint32_t (&registers)[4], simt:
 }
 #endif
 
-/// ldmatrix of four 8 × 8 matrices of 16-bit elements. Lane 8m + i gives the offset (a multiple of 16) of row i of matrix m.
+/// ldmatrix of four 8 × 8 matrices of 16-bit elements. Lane 8m + i gives the offset (a multiple of 16) of row i of
+/// matrix m.
 DEVICE void load_matrices(uint32_t (&registers)[4], SharedOffset row AND_SITE_PARAMETER) {
 #ifdef __CUDACC__
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -572,8 +575,9 @@ struct MultiplyInput {
     uint32_t a[4], b[2];
 };
 /// mma m16n8k16: with g = lane / 4 and q = 2 (lane % 4), the registers hold
-/// a: rows g, g + 8, g, g + 8, columns q and q + 1, from 8 on in the last two; b: rows q, q + 1, from 8 on in the second, column g;
-/// c: rows g, g, g + 8, g + 8, columns q, q + 1, q, q + 1.
+/// a: rows g, g + 8, g, g + 8; columns q and q + 1, in the last two registers 8 more;
+/// b: rows q and q + 1, in the second register 8 more; column g;
+/// c: rows g, g, g + 8, g + 8; columns q, q + 1, q, q + 1.
 template <class T>
 DEVICE void multiply_tile_host(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, simt::Site site) {
     const MultiplyInput input{{a[0], a[1], a[2], a[3]}, {b0, b1}};
@@ -607,7 +611,8 @@ DEVICE void multiply_tile_host(float (&c)[4], const uint32_t (&a)[4], uint32_t b
 }
 #endif
 
-/// c (16 × 8, fp32) += a (16 × 16) · b (16 × 8), with bf16 or fp16 operands; b by columns, that is, two k of one n in a register.
+/// c (16 × 8, fp32) += a (16 × 16) · b (16 × 8), with bf16 or fp16 operands; b by columns, that is, two k of one n in a
+/// register.
 template <class T>
 DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1 AND_SITE_PARAMETER);
 

@@ -1,5 +1,5 @@
-// What the kernels take: plain C structs, passed by value, that Swift sees through CMoECUDA.h. Pointers are device memory.
-// Tensors are row-major and dense. Element types are part of a kernel's name.
+// What the kernels take: plain C structs, passed by value, that Swift sees through CMoECUDA.h. Pointers are device
+// memory. Tensors are row-major and dense. Element types are part of a kernel's name.
 #pragma once
 
 #include <stdint.h>
@@ -8,8 +8,8 @@
 extern "C" {
 #endif
 
-/// combine_<rows>_<output>: output[t] = Σ_slot weights[t, slot] · rows[row_of[t, slot]] + shared_scale[t] · shared[t], in the order
-/// of the slots, in fp32. Grid: any number of blocks; block: MC_COMBINE_THREADS; no shared memory.
+/// combine_<rows>_<output>: output[t] = Σ_slot weights[t, slot] · rows[row_of[t, slot]] + shared_scale[t] · shared[t],
+/// in the order of the slots, in fp32. Grid: any number of blocks; block: MC_COMBINE_THREADS; no shared memory.
 typedef struct {
     const void *rows;           ///< [any, width]: what the experts made of their tokens
     const float *weights;       ///< [tokens, slots]
