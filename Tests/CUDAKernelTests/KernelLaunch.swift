@@ -54,12 +54,12 @@ enum Element: String, CaseIterable {
     case fp32, bf16, fp16
 
     var size: Int { self == .fp32 ? 4 : 2 }
-    /// Relative distance of neighbouring numbers, halved: the error of one rounding.
+    /// The relative error of one rounding, at most.
     var unitRoundoff: Double {
         switch self {
         case .fp32: 0x1p-24
-        case .bf16: 0x1p-9
-        case .fp16: 0x1p-12
+        case .bf16: 0x1p-8
+        case .fp16: 0x1p-11
         }
     }
 
