@@ -45,7 +45,8 @@ let package = Package(
     ],
     targets: [
         .target(name: "CPlatform", linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
-        .target(name: "CMoECUDA", linkerSettings: [.linkedLibrary("dl", .when(platforms: [.linux]))]),
+        .target(
+            name: "CMoECUDA", exclude: ["kernels"], linkerSettings: [.linkedLibrary("dl", .when(platforms: [.linux]))]),
         .target(name: "MicroKernels", dependencies: ["CPlatform"], swiftSettings: optimised),
         .target(
             name: "MoEKernel", dependencies: ["MicroKernels", "CPlatform", "CMoECUDA"] + instructionSetModules,
@@ -55,6 +56,12 @@ let package = Package(
         ),
         .executableTarget(name: "moe-bench", dependencies: ["MoEBench", "MoEKernel"], swiftSettings: optimised),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
+        // The CUDA kernels' sources, run on the CPU: optimised like all that computes, or the tests take for ever.
+        .target(
+            name: "CUDAKernelHost", path: "Tests/CUDAKernels", exclude: ["exercise.cuh"],
+            cxxSettings: [
+                .headerSearchPath("."), .headerSearchPath("../../Sources/CMoECUDA/kernels"), .unsafeFlags(["-O2"]),
+            ]),
         .target(name: "VectorCases", dependencies: ["MoEKernel"], path: "Tests/VectorCases"),
         .testTarget(
             name: "MoEKernelTests",
@@ -63,6 +70,9 @@ let package = Package(
         .testTarget(
             name: "MoEBenchTests", dependencies: ["MoEBench", "MoEKernel", "VectorCases"],
             swiftSettings: optimised + lifetimes),
+        .testTarget(
+            name: "CUDAKernelTests", dependencies: ["CUDAKernelHost"], swiftSettings: optimised),
     ] + instructionSets,
-    cLanguageStandard: .gnu17
+    cLanguageStandard: .gnu17,
+    cxxLanguageStandard: .cxx20
 )

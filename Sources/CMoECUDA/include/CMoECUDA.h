@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+#include "../kernels/parameters.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
