@@ -153,7 +153,7 @@ public struct BaselineKernels: KernelSet {
     public func multiplyAddChains(steps: Int, seed: Float) -> Float {
         MicroKernels.multiplyAddChains(Baseline.self, steps: steps, seed: seed)
     }
-    public func readThrough(_ memory: UnsafeRawPointer, bytes: Int, ahead: Int) -> UInt32 {
-        MicroKernels.readThrough(Baseline.self, memory, bytes: bytes, ahead: ahead)
+    public func readThrough(_ memory: UnsafeRawPointer, bytes: Int, _ pattern: ReadPattern) -> UInt32 {
+        MicroKernels.readThrough(Baseline.self, memory, bytes: bytes, pattern)
     }
 }

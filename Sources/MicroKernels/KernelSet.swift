@@ -10,5 +10,5 @@ public protocol KernelSet: Sendable {
     func combine(_ combine: CombineRows)
     func pack(_ pack: PackRows)
     func multiplyAddChains(steps: Int, seed: Float) -> Float
-    func readThrough(_ memory: UnsafeRawPointer, bytes: Int, ahead: Int) -> UInt32
+    func readThrough(_ memory: UnsafeRawPointer, bytes: Int, _ pattern: ReadPattern) -> UInt32
 }

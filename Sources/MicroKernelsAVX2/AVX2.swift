@@ -170,7 +170,7 @@ public struct AVX2Kernels: KernelSet {
     public func multiplyAddChains(steps: Int, seed: Float) -> Float {
         MicroKernels.multiplyAddChains(AVX2.self, steps: steps, seed: seed)
     }
-    public func readThrough(_ memory: UnsafeRawPointer, bytes: Int, ahead: Int) -> UInt32 {
-        MicroKernels.readThrough(AVX2.self, memory, bytes: bytes, ahead: ahead)
+    public func readThrough(_ memory: UnsafeRawPointer, bytes: Int, _ pattern: ReadPattern) -> UInt32 {
+        MicroKernels.readThrough(AVX2.self, memory, bytes: bytes, pattern)
     }
 }

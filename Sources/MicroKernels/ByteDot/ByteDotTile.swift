@@ -88,11 +88,7 @@ public struct ByteDotTile<ISA: ByteDotSet, Code: ByteDotCode, Zero: ZeroPointRul
         while group < operands.groups {
             let scaleRow = operands.b + (group >> operands.scaleShift) &* operands.scaleRowBytes
             if operands.asks {
-                for p in 0..<vectors / perPanel {
-                    cp_prefetch_far(scaleRow + (p &* stride &+ ahead))
-                    let line: UnsafeRawPointer = codes + (p &* stride &+ ahead)
-                    for l in 0..<ByteDotLayout.groupBytes(Code.code) / 64 { cp_prefetch_far(line + l &* 64) }
-                }
+                for p in 0..<vectors / perPanel { cp_prefetch_far(scaleRow + (p &* stride &+ ahead)) }
             }
             var sums = InlineArray<rows, InlineArray<vectors, ISA.Words>>(
                 repeating: InlineArray(repeating: ISA.Words(repeating: 0)))
@@ -101,6 +97,10 @@ public struct ByteDotTile<ISA: ByteDotSet, Code: ByteDotCode, Zero: ZeroPointRul
             var step = codes
             var at = a + 2 &* tileRows
             while step < end {
+                // A line a panel and step, not all of the group at once: a burst fills the queue of misses.
+                if operands.asks {
+                    for p in 0..<vectors / perPanel { cp_prefetch_far(step + (p &* stride &+ ahead)) }
+                }
                 add(step, stride, quad: 0, at, &sums)
                 if Code.quads > 1 { add(step, stride, quad: 1, at + Code.steps &* tileRows, &sums) }
                 step += 64

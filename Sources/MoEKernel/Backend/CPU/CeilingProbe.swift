@@ -11,8 +11,8 @@ package final class CeilingProbe: Sendable {
     private let buffer: MemoryRegion
     private let steps: Int
     private let pieceBytes: Int
-    /// Bytes ahead that reading asks for: the fastest of some distances here.
-    private let ahead: Int
+    /// The fastest of some here.
+    private let pattern: ReadPattern
 
     /// - Parameters:
     ///   - readBytes: The working set to read; rounded so that every thread reads whole pieces.
@@ -31,16 +31,19 @@ package final class CeilingProbe: Sendable {
         // Touch every page once: untouched pages all read from one page of zeros.
         memset(buffer.base, 1, buffer.byteCount)
         // Memory is some hundred cycles away, and processors' own prefetchers differ: what suits one is 8 % slow on another.
-        var best = (distance: 2048, nanoseconds: UInt64.max)
-        for distance in [1024, 2048, 4096, 8192, 16_384] {
-            for _ in 0..<3 {
-                let start = cp_nanoseconds()
-                Self.read(buffer, pieceBytes: pieceBytes, ahead: distance, kernels: kernels, pool: pool)
-                let time = cp_nanoseconds() - start
-                if time < best.nanoseconds { best = (distance, time) }
+        var best = (pattern: ReadPattern(streams: 1, ahead: 2048), nanoseconds: UInt64.max)
+        for streams in 1...2 {
+            for distance in [512, 1024, 2048, 4096, 8192, 16_384] {
+                let pattern = ReadPattern(streams: streams, ahead: distance)
+                for _ in 0..<3 {
+                    let start = cp_nanoseconds()
+                    Self.read(buffer, pieceBytes: pieceBytes, pattern, kernels: kernels, pool: pool)
+                    let time = cp_nanoseconds() - start
+                    if time < best.nanoseconds { best = (pattern, time) }
+                }
             }
         }
-        ahead = best.distance
+        pattern = best.pattern
     }
 
     /// Independent multiply-adds in registers on every thread; returns the floating-point operations done.
@@ -65,17 +68,17 @@ package final class CeilingProbe: Sendable {
 
     /// Reads the whole buffer once, split over the threads; returns the bytes read.
     package func read() -> Int {
-        Self.read(buffer, pieceBytes: pieceBytes, ahead: ahead, kernels: kernels, pool: pool)
+        Self.read(buffer, pieceBytes: pieceBytes, pattern, kernels: kernels, pool: pool)
         return pool.threads * Self.piecesPerThread * pieceBytes
     }
 
     private static func read(
-        _ buffer: MemoryRegion, pieceBytes: Int, ahead: Int, kernels: any KernelSet, pool: ThreadPool
+        _ buffer: MemoryRegion, pieceBytes: Int, _ pattern: ReadPattern, kernels: any KernelSet, pool: ThreadPool
     ) {
         let sink = Atomic<UInt32>(0)
         withUnsafePointer(to: sink) { sink in
             pool.run(
-                ReadWork(kernels: kernels, base: buffer.base, pieceBytes: pieceBytes, ahead: ahead, sink: sink),
+                ReadWork(kernels: kernels, base: buffer.base, pieceBytes: pieceBytes, pattern: pattern, sink: sink),
                 tasks: pool.threads * piecesPerThread)
         }
     }
@@ -111,11 +114,11 @@ private struct ReadWork: ParallelWork {
     let kernels: any KernelSet
     let base: UnsafeMutableRawPointer
     let pieceBytes: Int
-    let ahead: Int
+    let pattern: ReadPattern
     let sink: UnsafePointer<Atomic<UInt32>>
 
     func run(task: Int, worker: Int) {
-        let value = kernels.readThrough(base + task * pieceBytes, bytes: pieceBytes, ahead: ahead)
+        let value = kernels.readThrough(base + task * pieceBytes, bytes: pieceBytes, pattern)
         sink.pointee.store(value, ordering: .relaxed)
     }
 }
