@@ -3,4 +3,5 @@
 #include "instructions.h"
 #include "parameters.h"
 
+#include "activation.cuh"
 #include "combine.cuh"

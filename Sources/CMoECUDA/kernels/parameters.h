@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "activation_parameters.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
