@@ -5,3 +5,5 @@
 
 #include "activation.cuh"
 #include "combine.cuh"
+#include "work_list.cuh"
+#include "decode_gemm.cuh"

@@ -348,6 +348,17 @@ DEVICE void copy_async_16(SharedOffset destination, const void *source, uint32_t
 #endif
 }
 
+/// The same through L1, for bytes that other warps of the multiprocessor copy as well.
+DEVICE void copy_async_16_cached(SharedOffset destination, const void *source, uint32_t source_bytes = 16 AND_SITE_PARAMETER) {
+#ifdef __CUDACC__
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(destination)), "l"(source),
+                 "r"(source_bytes)
+                 : "memory");
+#else
+    simt::copy_async_16(destination, source, source_bytes, site);
+#endif
+}
+
 /// Closes the group of the copies since the last call. A group may be empty.
 DEVICE void copy_async_commit() {
 #ifdef __CUDACC__

@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 #include "activation_parameters.h"
+#include "decode_gemm_parameters.h"
+#include "projection_parameters.h"
 
 #ifdef __cplusplus
 extern "C" {
