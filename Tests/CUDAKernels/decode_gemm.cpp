@@ -1,13 +1,14 @@
-#include "ProjectionHost.h"
 #include "entry.h"
 #include "instructions.h"
 #include "parameters.h"
+#include "projection.h"
 
 // Every copy of the kernels has a namespace of its own. None is global: a call with an argument of a global type would
 // find the global copy's functions as well.
 namespace right {
 #include "activation.cuh"
 #include "work_list.cuh"
+#include "projection_output.cuh"
 #include "decode_gemm.cuh"
 }  // namespace right
 
@@ -21,6 +22,7 @@ inline void waits_for_one_less() {
 #define copy_async_wait waits_for_one_less
 #include "activation.cuh"
 #include "work_list.cuh"
+#include "projection_output.cuh"
 #include "decode_gemm.cuh"
 #undef copy_async_wait
 }  // namespace short_wait
@@ -29,6 +31,7 @@ namespace missing_barrier {
 #define __syncthreads()
 #include "activation.cuh"
 #include "work_list.cuh"
+#include "projection_output.cuh"
 #include "decode_gemm.cuh"
 #undef __syncthreads
 }  // namespace missing_barrier
@@ -41,6 +44,7 @@ inline void multiply_wrong_columns(float (&c)[4], const uint32_t (&a)[4], uint32
 #define multiply_tile multiply_wrong_columns
 #include "activation.cuh"
 #include "work_list.cuh"
+#include "projection_output.cuh"
 #include "decode_gemm.cuh"
 #undef multiply_tile
 }  // namespace wrong_columns
@@ -50,6 +54,7 @@ namespace no_zero_fill {
 #define copy_async_16_cached(destination, source, bytes) copy_async_16_cached(destination, source, 16)
 #include "activation.cuh"
 #include "work_list.cuh"
+#include "projection_output.cuh"
 #include "decode_gemm.cuh"
 #undef copy_async_16
 #undef copy_async_16_cached
@@ -59,6 +64,7 @@ namespace wrong_scan {
 #define warp_shuffle_up(value, distance) warp_shuffle_up(value, distance + 1)
 #include "activation.cuh"
 #include "work_list.cuh"
+#include "projection_output.cuh"
 #include "decode_gemm.cuh"
 #undef warp_shuffle_up
 }  // namespace wrong_scan

@@ -6,4 +6,6 @@
 #include "activation.cuh"
 #include "combine.cuh"
 #include "work_list.cuh"
+#include "projection_output.cuh"
 #include "decode_gemm.cuh"
+#include "fp32_gemm.cuh"

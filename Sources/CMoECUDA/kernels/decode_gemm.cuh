@@ -166,52 +166,6 @@ DEVICE void decode_multiply(float (&sums)[MC_DECODE_TILE_ROWS / 16][groups][4], 
     }
 }
 
-/// Writes the two sums of weight rows `height_row` and `height_row` + 8 of a row: into `partial`, or the gate_up output.
-template <class T>
-struct DecodeGateUp {
-    using Element = T;
-    static DEVICE void store(const mc_projection_parameters &p, int expert, int row, int height_row, float first, float second) {
-        const float scale = p.row_scale ? load_global(p.row_scale + row) : 1.0f;
-        first *= scale;
-        second *= scale;
-        const bool has_second = height_row + 8 < p.height;
-        if (p.bias) {
-            const float *bias = p.bias + size_t(expert) * p.height + height_row;
-            first += load_global(bias);
-            if (has_second) second += load_global(bias + 8);
-        }
-        T *output = static_cast<T *>(p.output);
-        if (p.activation.gated) {
-            output += size_t(row) * (p.height / 2) + height_row / 16 * 8 + height_row % 8;
-            store_global(output, from_float<T>(activate(p.activation, first, second)));
-        } else {
-            output += size_t(row) * p.height + height_row;
-            store_global(output, from_float<T>(activate(p.activation, 0.0f, first)));
-            if (has_second) store_global(output + 8, from_float<T>(activate(p.activation, 0.0f, second)));
-        }
-    }
-};
-
-/// The same for the down projection.
-template <class T>
-struct DecodeDown {
-    using Element = T;
-    static DEVICE void store(const mc_projection_parameters &p, int expert, int row, int height_row, float first, float second) {
-        const float scale = p.row_scale ? load_global(p.row_scale + row) : 1.0f;
-        first *= scale;
-        second *= scale;
-        const bool has_second = height_row + 8 < p.height;
-        if (p.bias) {
-            const float *bias = p.bias + size_t(expert) * p.height + height_row;
-            first += load_global(bias);
-            if (has_second) second += load_global(bias + 8);
-        }
-        float *output = static_cast<float *>(p.output) + size_t(row) * p.height + height_row;
-        store_global(output, first);
-        if (has_second) store_global(output + 8, second);
-    }
-};
-
 /// Adds the warps' sums of a tile, in the order of the warps, and writes them. The sums are shared out among the warps that have
 /// them in common.
 template <class Output, int groups>
@@ -290,18 +244,10 @@ DEVICE void decode_gemm(const mc_decode_parameters &p) {
 template <class Output>
 DEVICE void decode_finish(const mc_decode_parameters &parameters) {
     const mc_projection_parameters &p = parameters.projection;
-    const unsigned rows = unsigned(load_global(p.offsets + p.experts)), pairs = unsigned(p.height + 15) / 16 * 8;
-    for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < rows * pairs; i += gridDim.x * blockDim.x) {
-        const int row = int(i / pairs), pair = int(i % pairs), height_row = pair / 8 * 16 + pair % 8;
-        if (height_row >= p.height) continue;
-        float first = 0.0f, second = 0.0f;
-        for (int split = 0; split < parameters.splits; split++) {
-            const float *partial = parameters.partial + (size_t(split) * parameters.rows + row) * p.height + height_row;
-            first += load_global(partial);
-            if (height_row + 8 < p.height) second += load_global(partial + 8);
-        }
-        int low = 0, high = p.experts;
-        while (p.bias && high - low > 1) {
+    const int rows = load_global(p.offsets + p.experts);
+    for (int row = int(blockIdx.x); row < rows; row += int(gridDim.x)) {
+        int low = 0, high = p.experts;  // the row's expert is in low ..< high
+        while (high - low > 1) {
             const int middle = (low + high) / 2;
             if (load_global(p.offsets + middle) <= row) {
                 low = middle;
@@ -309,23 +255,33 @@ DEVICE void decode_finish(const mc_decode_parameters &parameters) {
                 high = middle;
             }
         }
-        Output::store(p, low, row, height_row, first, second);
+        for (int pair = int(threadIdx.x); pair < (p.height + 15) / 16 * 8; pair += MC_PROJECTION_THREADS) {
+            const int height_row = pair / 8 * 16 + pair % 8;
+            if (height_row >= p.height) continue;
+            float first = 0.0f, second = 0.0f;
+            for (int split = 0; split < parameters.splits; split++) {
+                const float *partial = parameters.partial + (size_t(split) * parameters.rows + row) * p.height + height_row;
+                first += load_global(partial);
+                if (height_row + 8 < p.height) second += load_global(partial + 8);
+            }
+            Output::store(p, low, row, height_row, first, second);
+        }
     }
 }
 
 #define DECODE_KERNELS(TYPE)                                                                                                   \
     KERNEL(MC_PROJECTION_THREADS, MC_DECODE_BLOCKS_PER_MULTIPROCESSOR)                                                          \
-    decode_gate_up_##TYPE##_8(const mc_decode_parameters p) { decode_gemm<DecodeGateUp<TYPE>, 1>(p); }                          \
+    decode_gate_up_##TYPE##_8(const mc_decode_parameters p) { decode_gemm<StoreGateUp<TYPE>, 1>(p); }                          \
     KERNEL(MC_PROJECTION_THREADS, MC_DECODE_BLOCKS_PER_MULTIPROCESSOR)                                                          \
-    decode_gate_up_##TYPE##_16(const mc_decode_parameters p) { decode_gemm<DecodeGateUp<TYPE>, 2>(p); }                         \
+    decode_gate_up_##TYPE##_16(const mc_decode_parameters p) { decode_gemm<StoreGateUp<TYPE>, 2>(p); }                         \
     KERNEL(MC_PROJECTION_THREADS, MC_DECODE_BLOCKS_PER_MULTIPROCESSOR)                                                          \
-    decode_down_##TYPE##_8(const mc_decode_parameters p) { decode_gemm<DecodeDown<TYPE>, 1>(p); }                               \
+    decode_down_##TYPE##_8(const mc_decode_parameters p) { decode_gemm<StoreDown<TYPE>, 1>(p); }                               \
     KERNEL(MC_PROJECTION_THREADS, MC_DECODE_BLOCKS_PER_MULTIPROCESSOR)                                                          \
-    decode_down_##TYPE##_16(const mc_decode_parameters p) { decode_gemm<DecodeDown<TYPE>, 2>(p); }                              \
+    decode_down_##TYPE##_16(const mc_decode_parameters p) { decode_gemm<StoreDown<TYPE>, 2>(p); }                              \
     KERNEL(MC_PROJECTION_THREADS) decode_finish_gate_up_##TYPE(const mc_decode_parameters p) {                                 \
-        decode_finish<DecodeGateUp<TYPE>>(p);                                                                                  \
+        decode_finish<StoreGateUp<TYPE>>(p);                                                                                  \
     }
 DECODE_KERNELS(bf16)
 DECODE_KERNELS(fp16)
 #undef DECODE_KERNELS
-KERNEL(MC_PROJECTION_THREADS) decode_finish_down(const mc_decode_parameters p) { decode_finish<DecodeDown<bf16>>(p); }
+KERNEL(MC_PROJECTION_THREADS) decode_finish_down(const mc_decode_parameters p) { decode_finish<StoreDown<bf16>>(p); }

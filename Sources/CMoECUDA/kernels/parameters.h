@@ -6,6 +6,7 @@
 
 #include "activation_parameters.h"
 #include "decode_gemm_parameters.h"
+#include "fp32_gemm_parameters.h"
 #include "projection_parameters.h"
 
 #ifdef __cplusplus
