@@ -28,13 +28,23 @@ inline void waits_for_one_less() {
 }  // namespace short_wait
 
 namespace missing_barrier {
-#define __syncthreads()
+// Only that before the warps' sums are added: without the list's own, nothing at all would work.
 #include "activation.cuh"
 #include "work_list.cuh"
 #include "projection_output.cuh"
+#define __syncthreads()
 #include "decode_gemm.cuh"
 #undef __syncthreads
 }  // namespace missing_barrier
+
+namespace wrong_token {
+#include "activation.cuh"
+#include "work_list.cuh"
+#include "projection_output.cuh"
+#define lane_index() (lane_index() ^ 4)
+#include "decode_gemm.cuh"
+#undef lane_index
+}  // namespace wrong_token
 
 namespace wrong_columns {
 template <class T>
@@ -89,6 +99,7 @@ const Named<Kernel> kernels[] = {
     DECODE(right, decode_finish_down, ""),
     MISTAKEN(short_wait),
     MISTAKEN(missing_barrier),
+    MISTAKEN(wrong_token),
     MISTAKEN(wrong_columns),
     MISTAKEN(no_zero_fill),
     MISTAKEN(wrong_scan),

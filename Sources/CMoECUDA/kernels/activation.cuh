@@ -55,8 +55,8 @@ DEVICE float activation_of(const mc_activation_parameters &p, float a) {
     if (!gelu) denominator = 1.0f + e;
     const float quotient = numerator / denominator;
     if (!gelu) return quotient;
-    // Φ(a) = ½ erfc(-a/√2). With z = |a|/√2, erfc(z) = e^(-z²) · erfcx(z), and erfcx(z) = t · P(t) with t = 1/(1 + z/2) and P of
-    // degree 9 fitted on 0 ≤ z ≤ 10 with a relative error of 2·10⁻⁸. Beyond, e^(-z²) has vanished.
+    // Φ(a) = ½ erfc(-a/√2). With z = |a|/√2, erfc(z) = e^(-z²) · erfcx(z), and erfcx(z) = t · P(t) with t = 1/(1 + z/2) and
+    // P of degree 9 fitted on 0 ≤ z ≤ 10 with a relative error of 2·10⁻⁸. Beyond, e^(-z²) has vanished.
     const float t = quotient;
     float q = 0.0135346493f;
     q = multiply_add(q, t, -0.129614055f);

@@ -1,15 +1,20 @@
 // Projections of the experts for few rows (decode): the weights are read once, at the speed of memory.
 //
-// Weights are on the M side of the tensor core's tile: 16 weight rows times 8 tokens. A warp has 32 weight rows and every eighth
-// step of 32 of the depth (fewer warps share a short depth; the others have rows of their own then), so that a block reads 512
-// neighbouring bytes of each of its rows at a time. The warps' sums meet in shared memory, where they are added in order.
+// Weights are on the M side of the tensor core's tile: 16 weight rows times 8 tokens. A warp has 32 weight rows and every
+// eighth step of 32 of the depth (fewer warps share a short depth; the others have rows of their own then), so that a
+// block reads 512 neighbouring bytes of each of its rows at a time. The warps' sums meet in shared memory, where they are
+// added in order.
 //
 // A thread copies what it will multiply itself, and nothing else: 16 bytes, eight neighbours of the depth, of four weight
-// rows and of one or two tokens. So the loop has no barrier: each thread waits for its own copies. The sum over the depth may take
-// its terms in any order as long as weights and tokens agree, and here the eight elements that a thread holds are, for the
-// tensor core, columns 2q, 2q + 1, 2q + 8 and 2q + 9 of two steps of 16 (q = lane % 4).
+// rows and of one or two tokens. So the loop has no barrier: each thread waits for its own copies. The sum over the depth
+// may take its terms in any order as long as weights and tokens agree, and here the eight elements that a thread holds
+// are, for the tensor core, columns 2q, 2q + 1, 2q + 8 and 2q + 9 of two steps of 16 (q = lane % 4).
 //
-// Blocks are persistent and walk the tiles by a fixed stride. Copies run `decode_stages` steps ahead, over the ends of tiles.
+// Blocks are persistent and walk the tiles by a fixed stride. Copies run `decode_stages` steps ahead, over the ends of
+// tiles: two blocks of a multiprocessor have 64 to 96 KiB of weights under way. A bandwidth of 4.3 TB/s times a latency of
+// 1 µs is 4.3 MB, or 32 KiB for each of 132 multiprocessors. A warp spends about 100 instructions on 2 KiB of weights,
+// which take 100 cycles to come, where four schedulers could issue 400: the tensor cores make one token cost as little
+// as eight, and there is nothing to gain from other arithmetic for one.
 
 constexpr int decode_stages = 3;
 constexpr int decode_step = 32;  // elements of the depth in a step of a warp
@@ -29,6 +34,10 @@ struct DecodeLayout {
     // Two buffers: a warp that is a tile ahead must not overwrite what others still add.
     static constexpr SharedOffset list_start = sums_start + 2 * sums_bytes;
     static constexpr unsigned bytes = list_start + work_list_bytes;
+
+    static DEVICE SharedOffset sum(SharedOffset buffer, int warp, int number, int lane) {
+        return buffer + 4 * SharedOffset((warp * sums + number) * int(warp_size) + lane);
+    }
 };
 static_assert(DecodeLayout<1>::bytes == MC_DECODE_8_SHARED && DecodeLayout<2>::bytes == MC_DECODE_16_SHARED);
 
@@ -166,8 +175,8 @@ DEVICE void decode_multiply(float (&sums)[MC_DECODE_TILE_ROWS / 16][groups][4], 
     }
 }
 
-/// Adds the warps' sums of a tile, in the order of the warps, and writes them. The sums are shared out among the warps that have
-/// them in common.
+/// Adds the warps' sums of a tile, in the order of the warps, and writes them. The sums are shared out among the warps that
+/// have them in common.
 template <class Output, int groups>
 DEVICE void decode_finish_tile(const mc_decode_parameters &parameters, const DecodePlan &plan, const WorkItem &item,
                                SharedOffset buffer) {
@@ -177,7 +186,7 @@ DEVICE void decode_finish_tile(const mc_decode_parameters &parameters, const Dec
     const int tile = item.part / parameters.splits, split = item.part % parameters.splits;
     // A pair of sums: of weight rows g and g + 8 of an m tile, for one token.
     constexpr int pairs = DecodeLayout<groups>::sums / 2;
-    _Pragma("unroll 1")
+    NO_UNROLL
     for (int pair = warp - first_warp; pair < pairs; pair += plan.depth_warps) {
         const int m = pair / (2 * groups), n = pair / 2 % groups, side = pair % 2;
         const int number = (m * groups + n) * 4 + side;
@@ -186,7 +195,7 @@ DEVICE void decode_finish_tile(const mc_decode_parameters &parameters, const Dec
         if (row >= end || height_row >= p.height) continue;
         float first = 0.0f, second = 0.0f;
         for (int w = first_warp; w < first_warp + plan.depth_warps; w++) {
-            const SharedOffset place = buffer + 4 * SharedOffset((w * DecodeLayout<groups>::sums + number) * int(warp_size) + lane);
+            const SharedOffset place = DecodeLayout<groups>::sum(buffer, w, number, lane);
             first += load_shared<float>(place);
             second += load_shared<float>(place + 2 * 4 * warp_size);
         }
@@ -221,15 +230,14 @@ DEVICE void decode_gemm(const mc_decode_parameters &p) {
             loader.copy(p, plan, list, stage);
             stage = stage + Layout::stage_bytes == Layout::sums_start ? 0 : stage + Layout::stage_bytes;
         }
-        const unsigned warp = threadIdx.x / warp_size;
+        const int warp = int(threadIdx.x / warp_size), lane = int(lane_index());
         UNROLL
         for (int m = 0; m < MC_DECODE_TILE_ROWS / 16; m++) {
             UNROLL
             for (int n = 0; n < groups; n++) {
                 UNROLL
                 for (int i = 0; i < 4; i++) {
-                    const unsigned number = unsigned((m * groups + n) * 4 + i);
-                    store_shared<float>(buffer + 4 * ((warp * Layout::sums + number) * warp_size + lane_index()), sums[m][n][i]);
+                    store_shared<float>(Layout::sum(buffer, warp, (m * groups + n) * 4 + i, lane), sums[m][n][i]);
                 }
             }
         }
@@ -269,19 +277,20 @@ DEVICE void decode_finish(const mc_decode_parameters &parameters) {
     }
 }
 
+#define DECODE_KERNEL(NAME, OUTPUT, GROUPS)                                                                                    \
+    KERNEL(MC_PROJECTION_THREADS, MC_DECODE_BLOCKS_PER_MULTIPROCESSOR)                                                         \
+    decode_##NAME(const mc_decode_parameters p) { decode_gemm<OUTPUT, GROUPS>(p); }
+#define DECODE_FINISH_KERNEL(NAME, OUTPUT)                                                                                     \
+    KERNEL(MC_PROJECTION_THREADS) decode_finish_##NAME(const mc_decode_parameters p) { decode_finish<OUTPUT>(p); }
 #define DECODE_KERNELS(TYPE)                                                                                                   \
-    KERNEL(MC_PROJECTION_THREADS, MC_DECODE_BLOCKS_PER_MULTIPROCESSOR)                                                          \
-    decode_gate_up_##TYPE##_8(const mc_decode_parameters p) { decode_gemm<StoreGateUp<TYPE>, 1>(p); }                          \
-    KERNEL(MC_PROJECTION_THREADS, MC_DECODE_BLOCKS_PER_MULTIPROCESSOR)                                                          \
-    decode_gate_up_##TYPE##_16(const mc_decode_parameters p) { decode_gemm<StoreGateUp<TYPE>, 2>(p); }                         \
-    KERNEL(MC_PROJECTION_THREADS, MC_DECODE_BLOCKS_PER_MULTIPROCESSOR)                                                          \
-    decode_down_##TYPE##_8(const mc_decode_parameters p) { decode_gemm<StoreDown<TYPE>, 1>(p); }                               \
-    KERNEL(MC_PROJECTION_THREADS, MC_DECODE_BLOCKS_PER_MULTIPROCESSOR)                                                          \
-    decode_down_##TYPE##_16(const mc_decode_parameters p) { decode_gemm<StoreDown<TYPE>, 2>(p); }                              \
-    KERNEL(MC_PROJECTION_THREADS) decode_finish_gate_up_##TYPE(const mc_decode_parameters p) {                                 \
-        decode_finish<StoreGateUp<TYPE>>(p);                                                                                  \
-    }
+    DECODE_KERNEL(gate_up_##TYPE##_8, StoreGateUp<TYPE>, 1)                                                                    \
+    DECODE_KERNEL(gate_up_##TYPE##_16, StoreGateUp<TYPE>, 2)                                                                   \
+    DECODE_KERNEL(down_##TYPE##_8, StoreDown<TYPE>, 1)                                                                         \
+    DECODE_KERNEL(down_##TYPE##_16, StoreDown<TYPE>, 2)                                                                        \
+    DECODE_FINISH_KERNEL(gate_up_##TYPE, StoreGateUp<TYPE>)
 DECODE_KERNELS(bf16)
 DECODE_KERNELS(fp16)
+DECODE_FINISH_KERNEL(down, StoreDown<float>)
 #undef DECODE_KERNELS
-KERNEL(MC_PROJECTION_THREADS) decode_finish_down(const mc_decode_parameters p) { decode_finish<StoreDown<bf16>>(p); }
+#undef DECODE_FINISH_KERNEL
+#undef DECODE_KERNEL

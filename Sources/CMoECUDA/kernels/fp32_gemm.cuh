@@ -26,7 +26,8 @@ struct FP32Layout {
 };
 static_assert(FP32Layout<1>::bytes == MC_FP32_16_SHARED && FP32Layout<4>::bytes == MC_FP32_64_SHARED);
 
-/// Copies up to `rows` rows of a step into a stage. `source(row)`: the row's start, or null for zeros.
+/// Copies `rows` rows of a step into a stage. `source(i)`: the start of the row of the thread's i-th chunk, or null for zeros.
+/// `valid`: any address that may be given for a chunk of which nothing is read.
 template <int rows, class Source>
 DEVICE void fp32_copy_rows(SharedOffset start, int column, int depth, const void *valid, Source source) {
     UNROLL
@@ -85,7 +86,8 @@ DEVICE void fp32_gemm(const mc_projection_parameters &p) {
         const float *row_start = nullptr, *weight_start[weight_copies];
         if (copied_row < item.count) {
             const int row = item.row + copied_row;
-            row_start = static_cast<const float *>(p.input) + size_t(p.row_token ? load_global(p.row_token + row) : row) * p.depth;
+            const int input_row = p.row_token ? load_global(p.row_token + row) : row;
+            row_start = static_cast<const float *>(p.input) + size_t(input_row) * p.depth;
         }
         const int first_height = item.part * fp32_weight_rows;
         UNROLL
@@ -128,7 +130,7 @@ DEVICE void fp32_gemm(const mc_projection_parameters &p) {
                 store_shared<float>(place + SharedOffset(i * 2 * fp32_pairs + j) * stride, sums[i][j]);
             }
         }
-        _Pragma("unroll 1")
+        NO_UNROLL
         for (int number = 0; number < height * fp32_pairs; number++) {
             const int within = down + fp32_side * (number / fp32_pairs);
             const int height_row = first_height + (across / 8 + 2 * (number % fp32_pairs)) * 16 + across % 8;
@@ -141,7 +143,7 @@ DEVICE void fp32_gemm(const mc_projection_parameters &p) {
 }
 
 #define FP32_KERNEL(NAME, OUTPUT, ROWS)                                                                                        \
-    KERNEL(MC_PROJECTION_THREADS, MC_FP32_BLOCKS_PER_MULTIPROCESSOR)                                                            \
+    KERNEL(MC_PROJECTION_THREADS, MC_FP32_BLOCKS_PER_MULTIPROCESSOR)                                                           \
     fp32_##NAME##_##ROWS(const mc_projection_parameters p) { fp32_gemm<OUTPUT<float>, ROWS / fp32_side>(p); }
 FP32_KERNEL(gate_up, StoreGateUp, 16)
 FP32_KERNEL(gate_up, StoreGateUp, 64)

@@ -15,13 +15,14 @@ DEVICE void scale_and_add_bias(const mc_projection_parameters &p, int expert, in
     }
 }
 
-/// Writes the activation of a row's products with weight rows `height_row`, which exists, and `height_row` + 8, which may not: a
-/// gate and its up value, or two values of experts without gates.
+/// Writes the activation of a row's products with weight rows `height_row`, which exists, and `height_row` + 8, which may
+/// not: a gate and its up value, or two values of experts without gates.
 template <class T>
 struct StoreGateUp {
     using Element = T;
 
-    static DEVICE void store(const mc_projection_parameters &p, int expert, int row, int height_row, float first, float second) {
+    static DEVICE void store(const mc_projection_parameters &p, int expert, int row, int height_row, float first,
+                             float second) {
         static_assert(MC_GATE_GROUP == 8);
         scale_and_add_bias(p, expert, row, height_row, first, second);
         T *output = static_cast<T *>(p.output);
@@ -41,7 +42,8 @@ template <class T>
 struct StoreDown {
     using Element = T;
 
-    static DEVICE void store(const mc_projection_parameters &p, int expert, int row, int height_row, float first, float second) {
+    static DEVICE void store(const mc_projection_parameters &p, int expert, int row, int height_row, float first,
+                             float second) {
         scale_and_add_bias(p, expert, row, height_row, first, second);
         float *output = static_cast<float *>(p.output) + size_t(row) * p.height + height_row;
         store_global(output, first);
