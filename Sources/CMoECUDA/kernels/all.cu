@@ -7,4 +7,9 @@
 #include "instructions.h"
 #include "parameters.h"
 
+#include "activation.cuh"
 #include "combine.cuh"
+#include "work_list.cuh"
+#include "projection_output.cuh"
+#include "decode_gemm.cuh"
+#include "fp32_gemm.cuh"

@@ -4,6 +4,11 @@
 
 #include <stdint.h>
 
+#include "activation_parameters.h"
+#include "decode_gemm_parameters.h"
+#include "fp32_gemm_parameters.h"
+#include "projection_parameters.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
