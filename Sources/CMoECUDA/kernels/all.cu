@@ -4,3 +4,7 @@
 #include "parameters.h"
 
 #include "combine.cuh"
+#include "router_logits.cuh"
+#include "router_select.cuh"
+#include "dispatch.cuh"
+#include "capacity.cuh"

@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+#include "dispatch_parameters.h"
+#include "router_parameters.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
