@@ -26,13 +26,20 @@ namespace missing_barrier {
 }  // namespace missing_barrier
 
 namespace wrong_swizzle {
-#define load_matrices(registers, row) load_matrices(registers, (row) ^ 16)
+// Odd rows read the neighbouring 16 bytes. (All rows of both operands would only change the order of the sum.)
+#define load_matrices(registers, row) load_matrices(registers, (row) ^ ((row) >> 3 & 16))
 #include "router_logits.cuh"
 #undef load_matrices
 }  // namespace wrong_swizzle
 
+namespace next_row {
+#define load_matrices(registers, row) load_matrices(registers, (row) + 128)
+#include "router_logits.cuh"
+#undef load_matrices
+}  // namespace next_row
+
 namespace no_zero_fill {
-#define copy_async_16(destination, source, bytes) copy_async_16(destination, source, 16)
+#define copy_async_16(destination, source, bytes) copy_async_16(destination, source, ((void)(bytes), 16))
 #include "router_logits.cuh"
 #undef copy_async_16
 }  // namespace no_zero_fill
@@ -71,6 +78,7 @@ const LogitsKernel logits_kernels[] = {
     {"router_logits_bf16_64x64+missing_wait", missing_wait::router_logits_bf16_64x64, 64, 64, 2},
     {"router_logits_bf16_64x64+missing_barrier", missing_barrier::router_logits_bf16_64x64, 64, 64, 2},
     {"router_logits_bf16_64x64+wrong_swizzle", wrong_swizzle::router_logits_bf16_64x64, 64, 64, 2},
+    {"router_logits_bf16_64x64+next_row", next_row::router_logits_bf16_64x64, 64, 64, 2},
     {"router_logits_bf16_64x64+no_zero_fill", no_zero_fill::router_logits_bf16_64x64, 64, 64, 2},
     {"router_logits_fp32_16x64+bf16_parts", bf16_parts::router_logits_fp32_16x64, 16, 64, 4},
 };

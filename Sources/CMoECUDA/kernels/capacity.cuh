@@ -25,6 +25,7 @@ struct QueueItems {
         const uint64_t slot = uint64_t(p.slots - 1 - (pair - token * p.slots)) << 32;
         if (p.order == MC_QUEUE_CHOICE_RANK) return slot;
         uint32_t best = nothing;
+        KEEP_LOOP
         for (int i = 0; i < p.slots; i++) {
             const uint32_t weight = ordered(load_global(p.weights + size_t(token) * p.slots + i));
             best = weight > best ? weight : best;
@@ -67,8 +68,10 @@ DEVICE void keep_best(const Items &items, int begin, int end, int limit) {
         if (warp == 0) {
             // A lane has eight values of the digit, the highest lane the highest ones.
             int32_t sum = 0;
+            UNROLL
             for (unsigned i = 0; i < 8; i++) sum += load_shared<int32_t>(capacity_counts + (lane * 8 + i) * 4);
             int32_t through = sum;
+            KEEP_LOOP
             for (unsigned distance = 1; distance < warp_size; distance *= 2) {
                 const int32_t upper = warp_shuffle_down(through, distance);
                 if (lane + distance < warp_size) through += upper;
@@ -77,6 +80,7 @@ DEVICE void keep_best(const Items &items, int begin, int end, int limit) {
             // One lane has the threshold; lane 0 speaks where there are fewer than wanted, so that all are above it.
             if ((above < wanted && wanted <= through) || (lane == 0 && through < wanted)) {
                 int32_t value = int32_t(lane * 8 + 7);
+                KEEP_LOOP
                 for (; value > int32_t(lane * 8); value--) {
                     const int32_t count = load_shared<int32_t>(capacity_counts + SharedOffset(value) * 4);
                     if (above + count >= wanted) break;
@@ -201,11 +205,13 @@ KERNEL(MC_CAPACITY_THREADS) capacity_weigh(const mc_weigh_parameters p) {
         float divisor = 1.0f;
         if (p.rule != MC_RENORMALISE_NONE) {
             float sum = 0.0f;
+            KEEP_LOOP
             for (int i = 0; i < p.slots; i++) {
                 if (p.rule == MC_RENORMALISE_ALL || load_global(p.kept + row + i)) sum = add(sum, load_global(p.weights + row + i));
             }
             divisor = p.minimum > sum ? p.minimum : sum;
         }
+        KEEP_LOOP
         for (int i = 0; i < p.slots; i++) {
             const bool applies = load_global(p.kept + row + i) && divisor != 0.0f;
             store_global(p.applied + row + i, applies ? divide(load_global(p.weights + row + i), divisor) : 0.0f);

@@ -114,13 +114,16 @@ DEVICE void dispatch_place_pairs(const mc_dispatch_parameters &p) {
         const unsigned held = (experts + warp_size - 1) / warp_size, first = lane * held;
         const unsigned last = first + held < experts ? first + held : experts;
         int32_t sum = 0;
+        KEEP_LOOP
         for (unsigned expert = first; expert < last; expert++) sum += load_shared<int32_t>(starts + expert * 4);
         int32_t through = sum;
+        KEEP_LOOP
         for (unsigned distance = 1; distance < warp_size; distance *= 2) {
             const int32_t lower = warp_shuffle_up(through, distance);
             if (lane >= distance) through += lower;
         }
         int32_t row = through - sum;
+        KEEP_LOOP
         for (unsigned expert = first; expert < last; expert++) {
             const int32_t count = load_shared<int32_t>(starts + expert * 4);
             store_shared(starts + expert * 4, row);

@@ -42,11 +42,10 @@ enum { MC_DISPATCH_BLOCKS = 1024, MC_DISPATCH_BLOCK_PAIRS = 8192 };
 
 static inline int mc_dispatch_shared(int threads, int experts) { return 4 * experts * (threads / 32 + 1); }
 
-/// Tokens of a block, for `tokens` of them: at least 256 pairs, at most MC_DISPATCH_BLOCKS blocks.
-static inline int mc_dispatch_chunk(int64_t tokens, int slots) {
-    const int64_t least = (256 + slots - 1) / slots;
+/// Tokens of a block: at least one for each of its warps, at most MC_DISPATCH_BLOCKS blocks. For router_select too.
+static inline int mc_dispatch_chunk(int64_t tokens) {
     const int64_t even = (tokens + MC_DISPATCH_BLOCKS - 1) / MC_DISPATCH_BLOCKS;
-    return (int)(even > least ? even : least);
+    return even > MC_DISPATCH_THREADS / 32 ? (int)even : MC_DISPATCH_THREADS / 32;
 }
 
 /// The order in which choices queue for an expert: by pair; by slot; by slot, then the token's best weight; by weight. Ties

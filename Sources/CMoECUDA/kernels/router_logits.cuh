@@ -134,26 +134,33 @@ DEVICE void router_logits(const mc_logits_parameters &p) {
     const float *bias = gridDim.y == 1 ? p.bias : nullptr;
     float *output = p.output + size_t(blockIdx.y) * p.tokens * p.columns;
     const bool by_two = p.columns % 2 == 0 && reinterpret_cast<uintptr_t>(p.output) % 8 == 0;
+    const int left_column = first_column + int(warp_column + lane % 4 * 2);
+    float added[wide][2];
     UNROLL
     for (unsigned n = 0; n < wide; n++) {
-        const int column = first_column + int(warp_column + n * 8 + lane % 4 * 2);
-        float added[2];
         UNROLL
-        for (int i = 0; i < 2; i++) added[i] = bias && column + i < p.columns ? load_global(bias + column + i) : 0.0f;
+        for (unsigned i = 0; i < 2; i++) {
+            const int column = left_column + int(n * 8 + i);
+            added[n][i] = bias && column < p.columns ? load_global(bias + column) : 0.0f;
+        }
+    }
+    UNROLL
+    for (unsigned m = 0; m < tall; m++) {
         UNROLL
-        for (unsigned m = 0; m < tall; m++) {
+        for (unsigned half = 0; half < 2; half++) {
+            const int row = first_row + int(warp_row + m * 16 + half * 8 + lane / 4);
+            if (row >= p.tokens) continue;
+            float *place = output + size_t(row) * p.columns + left_column;
             UNROLL
-            for (unsigned half = 0; half < 2; half++) {
-                const int row = first_row + int(warp_row + m * 16 + half * 8 + lane / 4);
-                if (row >= p.tokens || column >= p.columns) continue;
-                const float first = sums[m][n][half * 2] + added[0], second = sums[m][n][half * 2 + 1] + added[1];
-                float *place = output + size_t(row) * p.columns + column;
-                if (by_two) {
-                    store_global(reinterpret_cast<uint64_t *>(place),
+            for (unsigned n = 0; n < wide; n++) {
+                const int left = p.columns - left_column - int(n * 8);
+                const float first = sums[m][n][half * 2] + added[n][0], second = sums[m][n][half * 2 + 1] + added[n][1];
+                if (by_two && left > 0) {
+                    store_global(reinterpret_cast<uint64_t *>(place + n * 8),
                                  uint64_t(bits_of_float(first)) | uint64_t(bits_of_float(second)) << 32);
                 } else {
-                    store_global(place, first);
-                    if (column + 1 < p.columns) store_global(place + 1, second);
+                    if (left > 0) store_global(place + n * 8, first);
+                    if (left > 1) store_global(place + n * 8 + 1, second);
                 }
             }
         }
@@ -175,17 +182,16 @@ LOGITS_KERNEL(fp16, fp16, 128, 128, 64, 64, 3, 2)
 #undef LOGITS_KERNEL
 
 KERNEL(MC_JOIN_THREADS) router_join(const mc_join_parameters p) {
-    const size_t count = size_t(p.tokens) * p.columns;
-    const size_t step = size_t(gridDim.x) * blockDim.x;
-    for (size_t i = size_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step) {
-        float sum = p.bias ? load_global(p.bias + i % p.columns) : 0.0f;
+    const unsigned count = unsigned(p.tokens) * unsigned(p.columns), step = gridDim.x * blockDim.x;
+    for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
+        float sum = p.bias ? load_global(p.bias + i % unsigned(p.columns)) : 0.0f;
         // Several parts are loaded before the first is added, so that their latencies overlap.
         constexpr int at_once = 8;
         for (int first = 0; first < p.splits; first += at_once) {
             float parts[at_once];
             UNROLL
             for (int j = 0; j < at_once; j++) {
-                parts[j] = first + j < p.splits ? load_global(p.partial + (first + j) * count + i) : 0.0f;
+                parts[j] = first + j < p.splits ? load_global(p.partial + size_t(first + j) * count + i) : 0.0f;
             }
             UNROLL
             for (int j = 0; j < at_once; j++) sum += parts[j];

@@ -101,8 +101,8 @@ enum { MC_TRANSFORM_NONE, MC_TRANSFORM_SOFTMAX, MC_TRANSFORM_SIGMOID };
 enum { MC_NORMALISE_NONE, MC_NORMALISE_SUM, MC_NORMALISE_CLAMPED_SUM, MC_NORMALISE_NORM };
 
 /// router_select_<most experts>, of 8, 16, 32, 64, 128, 256, 512: experts and weights of each token. Block b takes the
-/// tokens from b · chunk on, `chunk` of them. Grid: ⌈tokens / chunk⌉; block: MC_SELECT_THREADS; shared memory: 4 · experts
-/// bytes with block_counts, else none.
+/// tokens from b · chunk on, `chunk` of them (mc_dispatch_chunk). Grid: ⌈tokens / chunk⌉; block: MC_SELECT_THREADS; shared
+/// memory: 4 · experts bytes with block_counts, else none.
 typedef struct {
     const float *logits;          ///< [tokens, stride]
     const float *selection_bias;  ///< [experts], added to scores for choosing; null: none
@@ -111,7 +111,8 @@ typedef struct {
     const int32_t *token_ids;     ///< [tokens]
     int32_t *chosen;              ///< [tokens, slots]
     float *weights;               ///< [tokens, slots]
-    /// [blocks, experts]: how often the tokens of a block chose each expert, as dispatch_count gives; null: not wanted
+    /// [blocks, experts]: how often the tokens of a block chose each expert, as dispatch_count gives; null: not wanted.
+    /// Not for MC_SELECT_EVERY.
     int32_t *block_counts;
     int32_t tokens;
     int32_t stride;

@@ -177,6 +177,7 @@ struct Team {
     /// The `count` best, best first. Returns the one of this lane's place.
     DEVICE unsigned best(uint32_t (&keys)[held], unsigned count) const {
         unsigned mine = 0;
+        KEEP_LOOP
         for (unsigned place = 0; place < count; place++) {
             const unsigned index = take_best(keys);
             mine = lane == place ? index : mine;
@@ -191,6 +192,7 @@ struct Team {
         uint32_t ranks[held];
         UNROLL
         for (unsigned i = 0; i < held; i++) ranks[i] = nothing;
+        KEEP_LOOP
         for (unsigned group = 0; group < groups; group++) {
             const unsigned begin = group * size, end = begin + size;
             uint32_t top = nothing, second = nothing;
@@ -214,6 +216,7 @@ struct Team {
             for (unsigned i = 0; i < held; i++) ranks[i] = expert(i) == group ? ordered(rank) : ranks[i];
         }
         uint32_t eligible = 0;
+        KEEP_LOOP
         for (unsigned place = 0; place < kept; place++) {
             const unsigned begin = take_best(ranks) * size;
             UNROLL
@@ -274,6 +277,7 @@ DEVICE Slot mix_sparsely(const mc_select_parameters &p, const Team<width, held> 
     Slot slot{team.best(keys, 2), 0.0f};
     const float logit = usable(load_global(row + slot.expert));
     const unsigned first = team.from(slot.expert, 0);
+    KEEP_LOOP
     for (unsigned round = 0; round < 2; round++) {
         const float highest = team.from(logit, round);
         float survivors[held];
@@ -304,6 +308,7 @@ DEVICE Slot choose_twice(const mc_select_parameters &p, const Team<width, held> 
     const unsigned group = team.best(keys, kept);
     const float group_score = score_of(p.score, usable(load_global(row + p.group_column + group)), upper);
     Slot slot{0, 0.0f};
+    KEEP_LOOP
     for (unsigned i = 0; i < kept; i++) {
         const float *inner = row + team.from(group, i) * size;
         const float factor = team.from(group_score, i);
@@ -323,6 +328,7 @@ DEVICE Slot choose_twice(const mc_select_parameters &p, const Team<width, held> 
 template <class Team>
 DEVICE float norm_of_weights(const Team &team, float weight, unsigned slots, float p) {
     double sum = 0;
+    KEEP_LOOP
     for (unsigned i = 0; i < slots; i++) {
         const float other = team.from(weight, i);
         const double magnitude = other < 0.0f ? -other : other;
@@ -390,12 +396,12 @@ DEVICE void router_select(const mc_select_parameters &p) {
         } else {
             const SoftmaxSet set = team.softmax_set(p.score, z, count, highest);
             if (p.selection == MC_SELECT_EVERY) {
-                UNROLL
-                for (unsigned i = 0; i < held; i++) {
-                    const unsigned expert = team.expert(i);
-                    if (expert >= count || place >= end) continue;
+                // From memory again: a loop over registers would be a copy of the scores' code for each.
+                KEEP_LOOP
+                for (unsigned expert = team.lane; expert < count && place < end; expert += width) {
+                    const float weight = score_of(p.score, usable(load_global(row + expert)), set);
                     store_global(p.chosen + size_t(token) * count + expert, int32_t(expert));
-                    store_global(p.weights + size_t(token) * count + expert, scaled(p, expert, score_of(p.score, z[i], set)));
+                    store_global(p.weights + size_t(token) * count + expert, scaled(p, expert, weight));
                 }
                 continue;
             }
