@@ -135,7 +135,8 @@ int ck_router_join(const char *name, const mc_join_parameters *parameters, unsig
     const mc_join_parameters &p = *parameters;
     const size_t count = size_t(p.tokens) * p.columns;
     simt::Launch launch{.grid = {blocks}, .block = {MC_JOIN_THREADS}, .shared_bytes = 0, .seed = seed, .buffers = {}};
-    launch.buffers = {simt::Buffer::input("partial", p.partial, count * p.splits), simt::Buffer::output("logits", p.logits, count)};
+    launch.buffers = {simt::Buffer::input("partial", p.partial, count * p.splits),
+                      simt::Buffer::output("logits", p.logits, count)};
     if (p.bias) launch.buffers.push_back(simt::Buffer::input("bias", p.bias, size_t(p.columns)));
     return report(simt::run(launch, [&] { kernel(p); }), why, capacity);
 }

@@ -62,7 +62,8 @@ DEVICE void keep_best(const Items &items, int begin, int end, int limit) {
         for (int item = begin + int(thread); item < end; item += int(threads)) {
             if (!items.exists(item)) continue;
             const uint64_t key = items.key(items.pair(item));
-            if ((key & known) == threshold) atomic_add_shared(capacity_counts + SharedOffset(key >> shift & 255) * 4, int32_t(1));
+            if ((key & known) != threshold) continue;
+            atomic_add_shared(capacity_counts + SharedOffset(key >> shift & 255) * 4, int32_t(1));
         }
         __syncthreads();
         if (warp == 0) {
@@ -207,7 +208,8 @@ KERNEL(MC_CAPACITY_THREADS) capacity_weigh(const mc_weigh_parameters p) {
             float sum = 0.0f;
             KEEP_LOOP
             for (int i = 0; i < p.slots; i++) {
-                if (p.rule == MC_RENORMALISE_ALL || load_global(p.kept + row + i)) sum = add(sum, load_global(p.weights + row + i));
+                const bool counts = p.rule == MC_RENORMALISE_ALL || load_global(p.kept + row + i);
+                if (counts) sum = add(sum, load_global(p.weights + row + i));
             }
             divisor = p.minimum > sum ? p.minimum : sum;
         }

@@ -33,7 +33,9 @@ KERNEL(MC_DISPATCH_THREADS) dispatch_count(const mc_dispatch_parameters p) {
     }
     __syncthreads();
     int32_t *counts = p.block_counts + size_t(blockIdx.x) * p.experts;
-    for (unsigned i = threadIdx.x; i < unsigned(p.experts); i += blockDim.x) store_global(counts + i, load_shared<int32_t>(i * 4));
+    for (unsigned i = threadIdx.x; i < unsigned(p.experts); i += blockDim.x) {
+        store_global(counts + i, load_shared<int32_t>(i * 4));
+    }
 }
 
 /// A lane has an expert, a warp a range of blocks.
