@@ -13,3 +13,7 @@
 #include "projection_output.cuh"
 #include "decode_gemm.cuh"
 #include "fp32_gemm.cuh"
+#include "router_logits.cuh"
+#include "router_select.cuh"
+#include "dispatch.cuh"
+#include "capacity.cuh"

@@ -14,7 +14,7 @@
 #define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 /// Unrolls the loop that follows. (The host keeps loops: only the device has registers to lose by indexing.)
 #define UNROLL _Pragma("unroll")
-/// Keeps the loop that follows a loop.
+/// Keeps the loop that follows as it is, where copies of a long body would only fill the instruction cache.
 #define NO_UNROLL _Pragma("unroll 1")
 // The place of the call, for messages: the device has no use for it.
 #define SITE_PARAMETER
@@ -200,6 +200,44 @@ DEVICE float fast_divide(float a, float b) {
     return a / b;
 #endif
 }
+
+/// The four operations with one rounding each. The compiler would fuse a · b + c where it finds it; these stay as they
+/// are written, so that a kernel's numbers are those of the CPU backend's same formula.
+DEVICE float add(float a, float b) {
+#ifdef __CUDACC__
+    return __fadd_rn(a, b);
+#else
+    return a + b;
+#endif
+}
+
+DEVICE float multiply(float a, float b) {
+#ifdef __CUDACC__
+    return __fmul_rn(a, b);
+#else
+    return a * b;
+#endif
+}
+
+DEVICE float divide(float a, float b) {
+#ifdef __CUDACC__
+    return __fdiv_rn(a, b);
+#else
+    return a / b;
+#endif
+}
+
+DEVICE float square_root(float a) {
+#ifdef __CUDACC__
+    return __fsqrt_rn(a);
+#else
+    return sqrtf(a);
+#endif
+}
+
+DEVICE double square_root_fp64(double a) { return sqrt(a); }
+
+DEVICE double power_fp64(double base, double exponent) { return pow(base, exponent); }
 
 // Shared memory
 
@@ -463,6 +501,18 @@ DEVICE T warp_shuffle_xor(T value, unsigned mask AND_SITE_PARAMETER) {
 #endif
 }
 
+DEVICE double warp_shuffle_xor_fp64(double value, unsigned mask AND_SITE_PARAMETER) {
+#ifdef __CUDACC__
+    return __shfl_xor_sync(0xFFFFFFFFu, value, mask);
+#else
+    uint32_t halves[2];
+    memcpy(halves, &value, sizeof value);
+    for (uint32_t &half : halves) half = warp_shuffle_xor(half, mask, site);
+    memcpy(&value, halves, sizeof value);
+    return value;
+#endif
+}
+
 /// The value of the lane `distance` (0 to 31) above; lanes without one keep their own.
 template <class T>
 DEVICE T warp_shuffle_down(T value, unsigned distance AND_SITE_PARAMETER) {
@@ -521,6 +571,35 @@ DEVICE uint32_t warp_match(uint32_t value AND_SITE_PARAMETER) {
         },
         &value, &output, site);
     return output;
+#endif
+}
+
+/// The largest, or smallest, of the warp's values.
+DEVICE uint32_t warp_max(uint32_t value AND_SITE_PARAMETER) {
+#ifdef __CUDACC__
+    return __reduce_max_sync(0xFFFFFFFFu, value);
+#else
+    uint32_t output = 0;
+    simt::warp_collective(
+        "warp_max",
+        [](const simt::LaneArguments(&lanes)[32]) {
+            uint32_t best = 0;
+            for (const simt::LaneArguments &lane : lanes) {
+                const uint32_t value = *static_cast<const uint32_t *>(lane.input);
+                best = value > best ? value : best;
+            }
+            for (const simt::LaneArguments &lane : lanes) *static_cast<uint32_t *>(lane.output) = best;
+        },
+        &value, &output, site);
+    return output;
+#endif
+}
+
+DEVICE uint32_t warp_min(uint32_t value AND_SITE_PARAMETER) {
+#ifdef __CUDACC__
+    return __reduce_min_sync(0xFFFFFFFFu, value);
+#else
+    return ~warp_max(~value, site);
 #endif
 }
 
@@ -651,3 +730,47 @@ DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
     multiply_tile_host<T>(c, a, b0, b1, site);
 }
 #endif
+
+/// fp32 to the 10 fraction bits of tf32, to nearest, ties away from zero.
+DEVICE uint32_t round_tf32(float value) {
+#ifdef __CUDACC__
+    uint32_t result;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(result) : "f"(value));
+    return result;
+#else
+    const uint32_t bits = bits_of_float(value);
+    return (bits & 0x7F800000) == 0x7F800000 ? bits : (bits + 0x1000) & ~0x1FFFu;
+#endif
+}
+
+/// c (16 × 8, fp32) += a (16 × 8) · b (8 × 8), with tf32 operands: fp32 of which the lowest 13 bits do not count. With
+/// g = lane / 4 and q = lane % 4, a: rows g, g + 8, g, g + 8; columns q, q, q + 4, q + 4; b: rows q, q + 4; column g; c as
+/// for multiply_tile. So ldmatrix fills a and b of tf32 as it does of 16-bit types, 16 bytes of a row for 16 bytes.
+DEVICE void multiply_tile_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1 AND_SITE_PARAMETER) {
+#ifdef __CUDACC__
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+    const MultiplyInput input{{a[0], a[1], a[2], a[3]}, {b0, b1}};
+    simt::warp_collective(
+        "mma of tf32",
+        [](const simt::LaneArguments(&lanes)[32]) {
+            float left[16][8], right[8][8];
+            for (unsigned l = 0; l < 32; l++) {
+                const MultiplyInput &in = *static_cast<const MultiplyInput *>(lanes[l].input);
+                for (unsigned i = 0; i < 4; i++) left[l / 4 + i % 2 * 8][l % 4 + i / 2 * 4] = float_of_bits(in.a[i] & ~0x1FFFu);
+                for (unsigned i = 0; i < 2; i++) right[l % 4 + i * 4][l / 4] = float_of_bits(in.b[i] & ~0x1FFFu);
+            }
+            for (unsigned l = 0; l < 32; l++) {
+                float *c = static_cast<float *>(lanes[l].output);
+                for (unsigned i = 0; i < 4; i++) {
+                    float sum = 0.0f;
+                    for (unsigned k = 0; k < 8; k++) sum += left[l / 4 + i / 2 * 8][k] * right[k][l % 4 * 2 + i % 2];
+                    c[i] += sum;
+                }
+            }
+        },
+        &input, c, site);
+#endif
+}

@@ -8,6 +8,8 @@
 #include "decode_gemm_parameters.h"
 #include "fp32_gemm_parameters.h"
 #include "projection_parameters.h"
+#include "dispatch_parameters.h"
+#include "router_parameters.h"
 
 #ifdef __cplusplus
 extern "C" {

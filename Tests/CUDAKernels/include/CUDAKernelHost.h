@@ -11,6 +11,7 @@
 
 #include "../../../Sources/CMoECUDA/kernels/parameters.h"
 #include "../projection.h"
+#include "RouterHost.h"
 
 #ifdef __cplusplus
 extern "C" {
