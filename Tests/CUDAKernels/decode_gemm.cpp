@@ -6,6 +6,7 @@
 // Every copy of the kernels has a namespace of its own. None is global: a call with an argument of a global type would
 // find the global copy's functions as well.
 namespace right {
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "work_list.cuh"
 #include "projection_output.cuh"
@@ -20,6 +21,7 @@ inline void waits_for_one_less() {
     copy_async_wait<left + 1>();
 }
 #define copy_async_wait waits_for_one_less
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "work_list.cuh"
 #include "projection_output.cuh"
@@ -29,6 +31,7 @@ inline void waits_for_one_less() {
 
 namespace missing_barrier {
 // Only that before the warps' sums are added: without the list's own, nothing at all would work.
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "work_list.cuh"
 #include "projection_output.cuh"
@@ -38,6 +41,7 @@ namespace missing_barrier {
 }  // namespace missing_barrier
 
 namespace wrong_token {
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "work_list.cuh"
 #include "projection_output.cuh"
@@ -52,6 +56,7 @@ inline void multiply_wrong_columns(float (&c)[4], const uint32_t (&a)[4], uint32
     multiply_tile<T>(c, a, b1, b0);
 }
 #define multiply_tile multiply_wrong_columns
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "work_list.cuh"
 #include "projection_output.cuh"
@@ -62,6 +67,7 @@ inline void multiply_wrong_columns(float (&c)[4], const uint32_t (&a)[4], uint32
 namespace no_zero_fill {
 #define copy_async_16(destination, source, bytes) copy_async_16(destination, source, 16)
 #define copy_async_16_cached(destination, source, bytes) copy_async_16_cached(destination, source, 16)
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "work_list.cuh"
 #include "projection_output.cuh"
@@ -72,6 +78,7 @@ namespace no_zero_fill {
 
 namespace wrong_scan {
 #define warp_shuffle_up(value, distance) warp_shuffle_up(value, distance + 1)
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "work_list.cuh"
 #include "projection_output.cuh"

@@ -12,6 +12,7 @@ namespace right {
 // Planted mistakes: the same text, with one of its wrappers bent.
 
 namespace missing_barrier {
+#include "exponential.cuh"
 #include "router_select.cuh"
 #define __syncthreads()
 #include "dispatch.cuh"
@@ -27,6 +28,7 @@ namespace missing_warp_barrier {
 
 namespace forgets_peers {
 #define count_bits(bits) (count_bits(bits) ? 1u : 0u)
+#include "exponential.cuh"
 #include "router_select.cuh"
 #include "dispatch.cuh"
 #include "capacity.cuh"
@@ -37,6 +39,7 @@ namespace short_scan {
 // The last step of the scan over lanes is missing.
 #define warp_shuffle_up(value, distance) ((distance) == 16 ? 0 : warp_shuffle_up(value, distance))
 #define warp_shuffle_down(value, distance) ((distance) == 16 ? 0 : warp_shuffle_down(value, distance))
+#include "exponential.cuh"
 #include "router_select.cuh"
 #include "dispatch.cuh"
 #include "capacity.cuh"

@@ -6,6 +6,7 @@
 // Every copy of the kernels has a namespace of its own. None is global: a call with an argument of a global type would
 // find the global copy's functions as well.
 namespace right {
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "work_list.cuh"
 #include "projection_output.cuh"
@@ -20,6 +21,7 @@ inline void waits_for_one_less() {
     copy_async_wait<left + 1>();
 }
 #define copy_async_wait waits_for_one_less
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "work_list.cuh"
 #include "projection_output.cuh"
@@ -29,6 +31,7 @@ inline void waits_for_one_less() {
 
 namespace missing_barrier {
 // Only those of the product: without the list's own, nothing at all would work.
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "work_list.cuh"
 #include "projection_output.cuh"
@@ -39,6 +42,7 @@ namespace missing_barrier {
 
 namespace no_zero_fill {
 #define copy_async_16(destination, source, bytes) copy_async_16(destination, source, 16)
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "work_list.cuh"
 #include "projection_output.cuh"
@@ -47,6 +51,7 @@ namespace no_zero_fill {
 }  // namespace no_zero_fill
 
 namespace drops_bias {
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "work_list.cuh"
 #define load_global(address) (load_global(address) * 0)

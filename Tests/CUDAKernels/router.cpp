@@ -5,6 +5,7 @@
 
 namespace right {
 #include "router_logits.cuh"
+#include "exponential.cuh"
 #include "router_select.cuh"
 }
 
@@ -21,6 +22,7 @@ inline void waits_for_nothing() {}
 namespace missing_barrier {
 #define __syncthreads()
 #include "router_logits.cuh"
+#include "exponential.cuh"
 #include "router_select.cuh"
 #undef __syncthreads
 }  // namespace missing_barrier
@@ -53,6 +55,7 @@ namespace bf16_parts {
 
 namespace drops_a_lane {
 #define warp_shuffle_xor(value, mask) ((mask) == 4 ? (value) : warp_shuffle_xor(value, mask))
+#include "exponential.cuh"
 #include "router_select.cuh"
 #undef warp_shuffle_xor
 }  // namespace drops_a_lane

@@ -7,6 +7,7 @@
 #include "instructions.h"
 #include "parameters.h"
 
+#include "exponential.cuh"
 #include "activation.cuh"
 #include "combine.cuh"
 #include "work_list.cuh"

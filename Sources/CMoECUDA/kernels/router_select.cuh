@@ -27,26 +27,6 @@ DEVICE uint32_t ordered(float value) {
 
 DEVICE float unordered(uint32_t key) { return float_of_bits(key >> 31 ? key & 0x7FFFFFFF : ~key); }
 
-/// eˣ within about one unit in the last place: x = n ln 2 + r, eʳ by a polynomial, n as bits of the exponent.
-DEVICE float exponential(float argument) {
-    float x = argument < -87.3f ? -87.3f : argument;
-    x = x > 88.3f ? 88.3f : x;
-    const float shifter = 12582912.0f;
-    const float shifted = multiply_add(x, 1.44269504f, shifter);
-    const float n = add(shifted, -shifter);
-    float r = multiply_add(n, -0.693145752f, x);
-    r = multiply_add(n, -1.42860682e-6f, r);
-    float p = 0.00137513818f;
-    p = multiply_add(p, r, 0.00836892333f);
-    p = multiply_add(p, r, 0.0416695327f);
-    p = multiply_add(p, r, 0.166665182f);
-    p = multiply_add(p, r, 0.499999881f);
-    p = multiply_add(p, r, 1.0f);
-    p = multiply_add(p, r, 1.0f);
-    const float result = float_of_bits(bits_of_float(p) + (bits_of_float(shifted) << 23));
-    return argument < -87.3f ? 0.0f : result;
-}
-
 DEVICE float sigmoid(float a) { return divide(1.0f, add(1.0f, exponential(add(0.0f, -a)))); }
 
 /// √log(1 + eᵃ), where log(1 + e) = 2 artanh (e / (2 + e)).
