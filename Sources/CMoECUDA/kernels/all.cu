@@ -3,4 +3,6 @@
 #include "instructions.h"
 #include "parameters.h"
 
+#include "activation.cuh"
 #include "combine.cuh"
+#include "grouped_gemm.cuh"

@@ -14,6 +14,8 @@
 #define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 /// Unrolls the loop that follows. (The host keeps loops: only the device has registers to lose by indexing.)
 #define UNROLL _Pragma("unroll")
+/// Keeps the loop that follows a loop.
+#define NO_UNROLL _Pragma("unroll 1")
 // The place of the call, for messages: the device has no use for it.
 #define SITE_PARAMETER
 #define AND_SITE_PARAMETER
@@ -30,6 +32,7 @@ extern __shared__ __align__(1024) unsigned char dynamic_shared[];
 #define DEVICE inline
 #define KERNEL(...) [[maybe_unused]] static void
 #define UNROLL
+#define NO_UNROLL
 #define SITE_PARAMETER simt::Site site = simt::Site::here()
 #define AND_SITE_PARAMETER , SITE_PARAMETER
 

@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+#include "activation_parameters.h"
+#include "grouped_gemm_parameters.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "../../../Sources/CMoECUDA/kernels/parameters.h"
+#include "../grouped_gemm.h"
 
 #ifdef __cplusplus
 extern "C" {
