@@ -99,10 +99,12 @@ DEVICE GroupedMap<Shape> make_map(const mc_grouped_gemm_parameters &p) {
 
 template <class Shape>
 DEVICE GroupedTile locate(const GroupedMap<Shape> &map, int tile) {
-    const int group_tiles = Shape::together * map.column_tiles;
-    const int group = tile / group_tiles, within = tile % group_tiles, first = group * Shape::together;
-    const int height = map.row_tiles - first < Shape::together ? map.row_tiles - first : Shape::together;
-    const int row_tile = first + within % height;
+    const unsigned group_tiles = unsigned(Shape::together * map.column_tiles);
+    const unsigned group = unsigned(tile) / group_tiles, within = unsigned(tile) - group * group_tiles;
+    const int first = int(group) * Shape::together;
+    const unsigned height = unsigned(map.row_tiles - first < Shape::together ? map.row_tiles - first : Shape::together);
+    const unsigned column_tile = within / height;
+    const int row_tile = first + int(within - column_tile * height);
     // The last expert that starts at or before the row tile: those without rows start where the next one does.
     int low = 0, high = map.experts;
     while (high - low > 1) {
@@ -118,7 +120,7 @@ DEVICE GroupedTile locate(const GroupedMap<Shape> &map, int tile) {
     result.first_row = map.offset(low) + (row_tile - map.start(low)) * Shape::rows;
     const int left = map.offset(low + 1) - result.first_row;
     result.rows = left < Shape::rows ? left : Shape::rows;
-    result.column = within / height * Shape::columns;
+    result.column = int(column_tile) * Shape::columns;
     return result;
 }
 
@@ -131,16 +133,18 @@ struct GroupedLoader {
     const GroupedMap<Shape> &map;
     int tile;
     int chunks_left;                    // of the depth from this thread's chunk on
+    int rows_left;                      // of the tile from this thread's first on
     int columns_left;                   // of the weights from this thread's first on
-    int sources[Shape::row_copies];     // the rows to copy; negative: none
+    int sources[Shape::row_copies];     // the rows to copy
     const unsigned char *rows;          // this thread's chunk of row 0
-    const unsigned char *weights;       // of this thread's first column
+    const unsigned char *weights;       // and of its first column
 
     DEVICE GroupedLoader(const mc_grouped_gemm_parameters &p, const GroupedMap<Shape> &map) : p(p), map(map) {
         tile = int(blockIdx.x);
-        start_tile();
+        start_tile();  // there is one: blocks without a tile have no loader
     }
 
+    /// A thread's first row in every tile, of rows as of weights, and its chunk of all its rows.
     DEVICE static int own_row() { return int(threadIdx.x) / Shape::chunks; }
     DEVICE static int own_chunk() { return int(threadIdx.x) % Shape::chunks; }
 
@@ -148,25 +152,23 @@ struct GroupedLoader {
         chunks_left = p.depth / 8 - own_chunk();
         rows = static_cast<const unsigned char *>(p.rows) + own_chunk() * 16;
         if (tile >= map.tiles()) {
-            columns_left = 0;
-            weights = static_cast<const unsigned char *>(p.weights);
-            UNROLL
-            for (int i = 0; i < Shape::row_copies; i++) sources[i] = -1;
+            rows_left = columns_left = 0;
             return;
         }
         const GroupedTile t = locate(map, tile);
         const int column = t.column + own_row();
+        rows_left = t.rows - own_row();
         columns_left = p.columns - column;
         weights = static_cast<const unsigned char *>(p.weights) +
                   ((int64_t(t.expert) * p.columns + column) * p.depth + own_chunk() * 8) * 2;
+        // Without a branch a row: nothing waits for the loads before the next step's copies.
         UNROLL
         for (int i = 0; i < Shape::row_copies; i++) {
-            const int row = own_row() + i * Shape::copy_stride;
-            if (row >= t.rows) {
-                sources[i] = -1;
-            } else {
-                sources[i] = p.row_token ? load_global(p.row_token + t.first_row + row) : t.first_row + row;
-            }
+            sources[i] = t.first_row + (i * Shape::copy_stride < rows_left ? own_row() + i * Shape::copy_stride : 0);
+        }
+        if (p.row_token) {
+            UNROLL
+            for (int i = 0; i < Shape::row_copies; i++) sources[i] = load_global(p.row_token + sources[i]);
         }
     }
 
@@ -182,9 +184,9 @@ struct GroupedLoader {
         UNROLL
         for (int i = part * each; i < (part + 1) * each && i < all; i++) {
             if (i < Shape::row_copies) {
-                const int source = sources[i];
-                copy_async_16(place + SharedOffset(i * Shape::copy_stride) * Shape::row_bytes, rows + int64_t(source) * pitch,
-                              in_depth && source >= 0 ? 16 : 0);
+                const int row = i * Shape::copy_stride;
+                copy_async_16(place + SharedOffset(row) * Shape::row_bytes, rows + int64_t(sources[i]) * pitch,
+                              in_depth && row < rows_left ? 16 : 0);
             } else {
                 const int column = (i - Shape::row_copies) * Shape::copy_stride;
                 copy_async_16(place + Shape::weights_start + SharedOffset(column) * Shape::row_bytes,
@@ -299,20 +301,35 @@ struct GroupedEpilogue {
         store_global_16(output, Words4{{words[0], words[1], words[2], words[3]}});
     }
 
+    /// Puts activations in the place of sums; of a gate and its up value in the gate's. The kind is chosen outside the loop:
+    /// straight code for many values hides its latencies.
+    template <int kind = 0>
+    DEVICE void activate_all(float (&values)[Shape::across][2]) const {
+        if constexpr (kind < MC_ACTIVATION_COUNT) {
+            if (p.activation.kind != kind) return activate_all<kind + 1>(values);
+            mc_activation_parameters activation = p.activation;
+            activation.kind = kind;
+            activation.gated = use == GroupedUse::gate_up;
+            constexpr int distance = use == GroupedUse::gate_up ? 2 : 1;
+            UNROLL
+            for (int j = 0; j < Shape::across; j += distance) {
+                UNROLL
+                for (int k = 0; k < 2; k++) {
+                    // With distance 1 there is no gate.
+                    values[j][k] = activate(activation, values[j][k], values[j + distance - 1][k]);
+                }
+            }
+        }
+    }
+
     /// Eight rows, of which a thread has two columns of every eight. values[j]: the columns of mma tile j, of row `row`.
-    DEVICE void finish(int row, const float (&values)[Shape::across][2]) const {
+    DEVICE void finish(int row, float (&values)[Shape::across][2]) const {
         const int quad = int(lane_index()) % 4;
+        if constexpr (use != GroupedUse::down) activate_all(values);
         if constexpr (use == GroupedUse::gate_up) {
             uint32_t words[4];
             UNROLL
-            for (int j = 0; j < 4; j++) {
-                float products[2];
-                UNROLL
-                for (int i = 0; i < 2; i++) {
-                    products[i] = activate(p.activation, values[2 * j][i], values[2 * j + 1][i]);
-                }
-                words[j] = pack<T>(products[0], products[1]);
-            }
+            for (int j = 0; j < 4; j++) words[j] = pack<T>(values[2 * j][0], values[2 * j][1]);
             transpose_quad(words);
             store(row, (tile.column + warp_column) / 2 + quad * 8, p.columns / 2, words);
         } else if constexpr (sizeof(Output) == 2) {
@@ -320,15 +337,7 @@ struct GroupedEpilogue {
             for (int first = 0; first < Shape::across; first += 4) {
                 uint32_t words[4];
                 UNROLL
-                for (int j = 0; j < 4; j++) {
-                    float results[2];
-                    UNROLL
-                    for (int i = 0; i < 2; i++) {
-                        results[i] = values[first + j][i];
-                        if (use == GroupedUse::up) results[i] = activate(p.activation, 0.0f, results[i]);
-                    }
-                    words[j] = pack<T>(results[0], results[1]);
-                }
+                for (int j = 0; j < 4; j++) words[j] = pack<T>(values[first + j][0], values[first + j][1]);
                 transpose_quad(words);
                 store(row, tile.column + warp_column + (first + quad) * 8, p.columns, words);
             }
