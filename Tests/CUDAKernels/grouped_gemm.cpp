@@ -75,11 +75,11 @@ namespace drops_weights {
 #undef copy_async_16
 }  // namespace drops_weights
 
-// The next expert's place in the tile map.
+// Reads the next expert's entry of the tile map.
 namespace expert_off_by_one {
 template <class T>
-T load_next(SharedOffset offset) {
-    return load_shared<T>(offset + sizeof(T));
+T load_next(SharedOffset offset, SITE_PARAMETER) {
+    return load_shared<T>(offset + 8, site);
 }
 #define load_shared load_next
 #include "activation.cuh"
@@ -106,7 +106,7 @@ namespace wrong_lane {
 
 namespace {
 
-using Kernel = void(mc_grouped_gemm_parameters);
+using Kernel = void(mc_projection_parameters);
 
 const Named<Kernel> kernels[] = {
 #define SHAPE(NAME)                                                                                                            \
@@ -142,25 +142,27 @@ int32_t shape_of(const char *name) {
 
 }  // namespace
 
-int ck_grouped_gemm(const char *name, const mc_grouped_gemm_parameters *parameters, size_t rows, unsigned blocks, uint64_t seed,
-                    char *why, size_t capacity) {
+int ck_grouped_gemm(const char *name, const mc_projection_parameters *parameters, size_t input_rows, unsigned blocks,
+                    uint64_t seed, char *why, size_t capacity) {
     Kernel *kernel = find(kernels, name);
     if (!kernel) return unknown(name, why, capacity);
-    const mc_grouped_gemm_parameters &p = *parameters;
-    const mc_grouped_gemm_shape shape = mc_grouped_gemm_shape_of(shape_of(name));
-    const size_t products = size_t(p.offsets[p.experts]), experts = size_t(p.experts), columns = size_t(p.columns);
-    const size_t width = strstr(name, "gate_up") ? columns / 2 : columns;
+    const mc_projection_parameters &p = *parameters;
+    const size_t products = size_t(p.offsets[p.experts]), experts = size_t(p.experts), height = size_t(p.height);
+    const mc_grouped_gemm_launch shape =
+        mc_grouped_gemm_launch_of(shape_of(name), int64_t(products), p.experts, p.height, 1, 0);
+    const size_t width = strstr(name, "gate_up") ? height / 2 : height;
     simt::Launch launch{
         .grid = {blocks},
         .block = {unsigned(shape.threads)},
         .shared_bytes = size_t(shape.shared_bytes),
         .seed = seed,
-        .buffers = {{"rows", p.rows, rows * size_t(p.depth) * 2, false},
-                    {"weights", p.weights, experts * columns * size_t(p.depth) * 2, false},
+        .buffers = {{"input", p.input, input_rows * size_t(p.depth) * 2, false},
+                    {"weights", p.weights, experts * height * size_t(p.depth) * 2, false},
                     simt::Buffer::input("offsets", p.offsets, experts + 1),
                     {"output", p.output, products * width * (strstr(name, "_fp32_") ? 4 : 2), true}},
     };
     if (p.row_token) launch.buffers.push_back(simt::Buffer::input("row_token", p.row_token, products));
-    if (p.bias) launch.buffers.push_back(simt::Buffer::input("bias", p.bias, experts * columns));
+    if (p.bias) launch.buffers.push_back(simt::Buffer::input("bias", p.bias, experts * height));
+    if (p.row_scale) launch.buffers.push_back(simt::Buffer::input("row_scale", p.row_scale, products));
     return report(simt::run(launch, [&] { kernel(p); }), why, capacity);
 }

@@ -10,8 +10,9 @@
 extern "C" {
 #endif
 
-/// grouped_<use>_<types>_<shape>, with threads and shared memory of the shape. `rows`: how many rows `parameters->rows` has.
-int ck_grouped_gemm(const char *_Nonnull kernel, const mc_grouped_gemm_parameters *_Nonnull parameters, size_t rows,
+/// grouped_<use>_<types>_<shape>, with threads and shared memory of the shape. `input_rows`: how many rows
+/// `parameters->input` has.
+int ck_grouped_gemm(const char *_Nonnull kernel, const mc_projection_parameters *_Nonnull parameters, size_t input_rows,
                     unsigned blocks, uint64_t seed, char *_Nonnull why, size_t capacity);
 
 #ifdef __cplusplus

@@ -1,7 +1,7 @@
 // What an expert does between its matrices, in fp32. Only multiplications, additions and divisions with one rounding each: the
 // device computes bit by bit what the tests see on the CPU, and what the CPU's kernels compute.
 
-/// eˣ within 1.1 units in the last place. Below -87.3, where the result leaves the normal range: 0; above 88.3 what 88.3 gives,
+/// eˣ within one unit in the last place. Below -87.3, where the result leaves the normal range: 0; above 88.3 what 88.3 gives,
 /// about 2·10³⁸; NaN stays NaN.
 ///
 /// x = n ln 2 + r with |r| ≤ ½ ln 2, and eʳ by a polynomial of degree 6 with a relative error of 4·10⁻⁹.
@@ -27,10 +27,10 @@ DEVICE float exponential(float argument) {
 
 /// f(a), and for a clamped gate g · σ(alpha · g) of the clamped gate.
 ///
-/// Errors relative to the function of the fp32 argument, where that is above 10⁻³⁰: silu 3 units in the last place, quick GELU
-/// and clamped |alpha · a| / 2 more, GELU and GELU-tanh what the rounding of their exponents costs, up to |a|² / 2 more. ReLU
-/// has no error, its square half a unit. Below -87.3 / alpha (GELU: -13, GELU-tanh: about -10) the result is 0, or at most
-/// 10⁻³⁶ in magnitude. NaN gives NaN.
+/// Within 1.1·10⁻⁷ · (1 + |f(a)|) of the function of the fp32 argument everywhere. In units of the last place of the result:
+/// for positive arguments 2 (GELU: 7; ReLU: 0; its square: ½); for negative ones, 3 for silu, and for the others 4 more for
+/// each unit of the argument of the exponential (alpha · a for the clamped gate; a²/2 for GELU), whose rounding is what costs.
+/// Where that argument passes -87.3 the result has no digits: it is 0 or at most 10⁻³⁸ · |a|. NaN gives NaN.
 DEVICE float activation_of(const mc_activation_parameters &p, float a) {
     if (p.kind == MC_ACTIVATION_RELU) return a < 0.0f ? 0.0f : a;
     if (p.kind == MC_ACTIVATION_RELU_SQUARED) return a < 0.0f ? 0.0f : a * a;
@@ -55,8 +55,8 @@ DEVICE float activation_of(const mc_activation_parameters &p, float a) {
     if (!gelu) denominator = 1.0f + e;
     const float quotient = numerator / denominator;
     if (!gelu) return quotient;
-    // Φ(a) = ½ erfc(-a/√2). With z = |a|/√2, erfc(z) = e^(-z²) · erfcx(z), and erfcx(z) = t · P(t) with t = 1/(1 + z/2) and P of
-    // degree 9 fitted on 0 ≤ z ≤ 10 with a relative error of 2·10⁻⁸. Beyond, e^(-z²) has vanished.
+    // Φ(a) = ½ erfc(-a/√2). With z = |a|/√2, erfc(z) = e^(-z²) · erfcx(z), and erfcx(z) = t · P(t) with t = 1/(1 + z/2) and
+    // P of degree 9 fitted on 0 ≤ z ≤ 10 with a relative error of 2·10⁻⁸. Beyond, e^(-z²) has vanished.
     const float t = quotient;
     float q = 0.0135346493f;
     q = multiply_add(q, t, -0.129614055f);

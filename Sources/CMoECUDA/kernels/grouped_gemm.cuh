@@ -4,8 +4,9 @@
 // steps of the depth ahead of its multiplications, over the ends of tiles too, so that a tile's epilogue hides the first
 // copies of the next.
 //
-// A block finds its tiles by searching the offsets of the experts, which it keeps in shared memory: another kernel that
-// writes a list of tiles would cost a launch for each of the two products, and the search is about 1 % of a tile's time.
+// A block finds its tiles by searching the offsets of the experts, which it keeps in shared memory. That takes some
+// hundred cycles, of the ten thousands that a tile takes; a kernel that writes a list of tiles would be a launch more
+// before each of the two products.
 
 enum class GroupedUse { gate_up, up, down };
 
@@ -40,18 +41,17 @@ DEVICE SharedOffset swizzled(unsigned row, unsigned chunk) { return row * 128 + 
 
 // The tile map
 
-/// In shared memory: for every expert, and one past the last, the row tiles before it, then the row offsets.
+/// In shared memory: for every expert, and one past the last, the row tiles and the rows before it.
 template <class Shape>
 struct GroupedMap {
     int experts;
     int row_tiles;
     int column_tiles;
 
-    static constexpr SharedOffset starts = Shape::map_start;
-    static constexpr SharedOffset offsets = starts + 4 * (MC_GROUPED_GEMM_EXPERTS + 1);
-
-    DEVICE int start(int expert) const { return load_shared<int32_t>(starts + 4 * expert); }
-    DEVICE int offset(int expert) const { return load_shared<int32_t>(offsets + 4 * expert); }
+    DEVICE static SharedOffset start_place(int expert) { return Shape::map_start + 8 * unsigned(expert); }
+    DEVICE static SharedOffset offset_place(int expert) { return start_place(expert) + 4; }
+    DEVICE int start(int expert) const { return load_shared<int32_t>(start_place(expert)); }
+    DEVICE int offset(int expert) const { return load_shared<int32_t>(offset_place(expert)); }
     DEVICE int tiles() const { return row_tiles * column_tiles; }
 };
 
@@ -65,14 +65,14 @@ struct GroupedTile {
 
 /// Fills the map; the whole block calls it.
 template <class Shape>
-DEVICE GroupedMap<Shape> make_map(const mc_grouped_gemm_parameters &p) {
+DEVICE GroupedMap<Shape> make_map(const mc_projection_parameters &p) {
     using Map = GroupedMap<Shape>;
     const int thread = int(threadIdx.x), lane = thread % 32, warp = thread / 32;
     for (int expert = thread; expert <= p.experts; expert += Shape::threads) {
-        store_shared<int32_t>(Map::offsets + 4 * expert, load_global(p.offsets + expert));
+        store_shared<int32_t>(Map::offset_place(expert), load_global(p.offsets + expert));
     }
     __syncthreads();
-    Map map{p.experts, 0, (p.columns + Shape::columns - 1) / Shape::columns};
+    Map map{p.experts, 0, (p.height + Shape::columns - 1) / Shape::columns};
     // Each warp needs the sum over all experts before its own; 512 experts are few enough that every warp adds up all of
     // them, 32 at a time, and writes its share.
     constexpr int warps = Shape::threads / 32;
@@ -88,7 +88,7 @@ DEVICE GroupedMap<Shape> make_map(const mc_grouped_gemm_parameters &p) {
             if (lane >= distance) sum += below;
         }
         if (first / 32 % warps == warp && expert <= p.experts) {
-            store_shared<int32_t>(Map::starts + 4 * expert, before + sum - tiles);
+            store_shared<int32_t>(Map::start_place(expert), before + sum - tiles);
         }
         before += warp_shuffle(sum, 31);
     }
@@ -129,17 +129,17 @@ DEVICE GroupedTile locate(const GroupedMap<Shape> &map, int tile) {
 /// Where a thread's copies are: a step of a tile, and its addresses there. Past the last tile it copies nothing but zeros.
 template <class Shape>
 struct GroupedLoader {
-    const mc_grouped_gemm_parameters &p;
+    const mc_projection_parameters &p;
     const GroupedMap<Shape> &map;
     int tile;
-    int chunks_left;                    // of the depth from this thread's chunk on
-    int rows_left;                      // of the tile from this thread's first on
-    int columns_left;                   // of the weights from this thread's first on
-    int sources[Shape::row_copies];     // the rows to copy
-    const unsigned char *rows;          // this thread's chunk of row 0
-    const unsigned char *weights;       // and of its first column
+    int chunks_left;                 // of the depth from this thread's chunk on
+    int rows_left;                   // of the tile from this thread's first on
+    int columns_left;                // of the weights from this thread's first on
+    int sources[Shape::row_copies];  // the rows to copy
+    const unsigned char *rows;       // this thread's chunk of row 0
+    const unsigned char *weights;    // and of its first column
 
-    DEVICE GroupedLoader(const mc_grouped_gemm_parameters &p, const GroupedMap<Shape> &map) : p(p), map(map) {
+    DEVICE GroupedLoader(const mc_projection_parameters &p, const GroupedMap<Shape> &map) : p(p), map(map) {
         tile = int(blockIdx.x);
         start_tile();  // there is one: blocks without a tile have no loader
     }
@@ -150,7 +150,7 @@ struct GroupedLoader {
 
     DEVICE void start_tile() {
         chunks_left = p.depth / 8 - own_chunk();
-        rows = static_cast<const unsigned char *>(p.rows) + own_chunk() * 16;
+        rows = static_cast<const unsigned char *>(p.input) + own_chunk() * 16;
         if (tile >= map.tiles()) {
             rows_left = columns_left = 0;
             return;
@@ -158,9 +158,9 @@ struct GroupedLoader {
         const GroupedTile t = locate(map, tile);
         const int column = t.column + own_row();
         rows_left = t.rows - own_row();
-        columns_left = p.columns - column;
+        columns_left = p.height - column;
         weights = static_cast<const unsigned char *>(p.weights) +
-                  ((int64_t(t.expert) * p.columns + column) * p.depth + own_chunk() * 8) * 2;
+                  ((int64_t(t.expert) * p.height + column) * p.depth + own_chunk() * 8) * 2;
         // Without a branch a row: nothing waits for the loads before the next step's copies.
         UNROLL
         for (int i = 0; i < Shape::row_copies; i++) {
@@ -266,29 +266,43 @@ DEVICE void transpose_quad(uint32_t (&words)[4]) {
 /// What becomes of a warp's sums.
 template <GroupedUse use, class T, class Output, class Shape>
 struct GroupedEpilogue {
-    const mc_grouped_gemm_parameters &p;
+    const mc_projection_parameters &p;
     GroupedTile tile;
     int warp_row, warp_column;
 
-    DEVICE GroupedEpilogue(const mc_grouped_gemm_parameters &p, const GroupedTile &tile) : p(p), tile(tile) {
+    DEVICE GroupedEpilogue(const mc_projection_parameters &p, const GroupedTile &tile) : p(p), tile(tile) {
         const int warp = int(threadIdx.x) / 32;
         warp_row = warp / Shape::warp_columns * Shape::high * 16;
         warp_column = warp % Shape::warp_columns * Shape::across * 8;
     }
 
+    DEVICE void scale(GroupedSums<Shape> &sums) const {
+        const int first = warp_row + int(lane_index()) / 4;
+        UNROLL
+        for (int i = 0; i < 2 * Shape::high; i++) {
+            const int row = first + i * 8;
+            const float scale = row < tile.rows ? load_global(p.row_scale + tile.first_row + row) : 0.0f;
+            UNROLL
+            for (int j = 0; j < Shape::across; j++) {
+                sums[i / 2][j][i % 2 * 2] *= scale;
+                sums[i / 2][j][i % 2 * 2 + 1] *= scale;
+            }
+        }
+    }
+
     DEVICE void add_bias(GroupedSums<Shape> &sums) const {
         const int first = tile.column + warp_column + int(lane_index()) % 4 * 2;
+        const float *bias = p.bias + int64_t(tile.expert) * p.height;
         UNROLL
         for (int j = 0; j < Shape::across; j++) {
             UNROLL
             for (int k = 0; k < 2; k++) {
                 const int column = first + j * 8 + k;
-                const float bias =
-                    column < p.columns ? load_global(p.bias + int64_t(tile.expert) * p.columns + column) : 0.0f;
+                const float value = column < p.height ? load_global(bias + column) : 0.0f;
                 UNROLL
                 for (int i = 0; i < Shape::high; i++) {
-                    sums[i][j][k] += bias;
-                    sums[i][j][k + 2] += bias;
+                    sums[i][j][k] += value;
+                    sums[i][j][k + 2] += value;
                 }
             }
         }
@@ -331,7 +345,7 @@ struct GroupedEpilogue {
             UNROLL
             for (int j = 0; j < 4; j++) words[j] = pack<T>(values[2 * j][0], values[2 * j][1]);
             transpose_quad(words);
-            store(row, (tile.column + warp_column) / 2 + quad * 8, p.columns / 2, words);
+            store(row, (tile.column + warp_column) / 2 + quad * 8, p.height / 2, words);
         } else if constexpr (sizeof(Output) == 2) {
             UNROLL
             for (int first = 0; first < Shape::across; first += 4) {
@@ -339,7 +353,7 @@ struct GroupedEpilogue {
                 UNROLL
                 for (int j = 0; j < 4; j++) words[j] = pack<T>(values[first + j][0], values[first + j][1]);
                 transpose_quad(words);
-                store(row, tile.column + warp_column + (first + quad) * 8, p.columns, words);
+                store(row, tile.column + warp_column + (first + quad) * 8, p.height, words);
             }
         } else {
             // Of two mma tiles, an even lane takes four columns of the first, an odd one of the second.
@@ -355,13 +369,14 @@ struct GroupedEpilogue {
                 const uint32_t words[4] = {
                     bits_of_float(odd ? received[0] : own[0]), bits_of_float(odd ? received[1] : own[1]),
                     bits_of_float(odd ? own[0] : received[0]), bits_of_float(odd ? own[1] : received[1])};
-                store(row, tile.column + warp_column + (j + quad % 2) * 8 + quad / 2 * 4, p.columns, words);
+                store(row, tile.column + warp_column + (j + quad % 2) * 8 + quad / 2 * 4, p.height, words);
             }
         }
     }
 
     /// Ends with `sums` in disorder.
     DEVICE void run(GroupedSums<Shape> &sums) const {
+        if (p.row_scale) scale(sums);
         if (p.bias) add_bias(sums);
         const int row = warp_row + int(lane_index()) / 4;
         float values[Shape::across][2];
@@ -407,7 +422,7 @@ struct GroupedEpilogue {
 // The kernel
 
 template <GroupedUse use, class T, class Output, class Shape>
-DEVICE void grouped_gemm(const mc_grouped_gemm_parameters &p) {
+DEVICE void grouped_gemm(const mc_projection_parameters &p) {
     constexpr int stages = Shape::stages, slices = Shape::depth / 16;
     static_assert(slices == GroupedLoader<Shape>::parts + 1);
     const GroupedMap<Shape> map = make_map<Shape>(p);
@@ -478,7 +493,7 @@ DEVICE void grouped_gemm(const mc_grouped_gemm_parameters &p) {
     GROUPED_GEMM_KERNEL(down_fp16_fp16_##NAME, down, fp16, fp16, NAME, BLOCKS)                                                 \
     GROUPED_GEMM_KERNEL(down_fp16_fp32_##NAME, down, fp16, float, NAME, BLOCKS)
 #define GROUPED_GEMM_KERNEL(NAME, USE, T, OUTPUT, SHAPE, BLOCKS)                                                               \
-    KERNEL(grouped_##SHAPE::threads, BLOCKS) grouped_##NAME(const mc_grouped_gemm_parameters p) {                              \
+    KERNEL(grouped_##SHAPE::threads, BLOCKS) grouped_##NAME(const mc_projection_parameters p) {                              \
         grouped_gemm<GroupedUse::USE, T, OUTPUT, grouped_##SHAPE>(p);                                                          \
     }
 MC_GROUPED_GEMM_SHAPES(GROUPED_GEMM_KERNELS)

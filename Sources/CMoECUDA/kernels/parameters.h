@@ -6,6 +6,7 @@
 
 #include "activation_parameters.h"
 #include "grouped_gemm_parameters.h"
+#include "projection_parameters.h"
 
 #ifdef __cplusplus
 extern "C" {
