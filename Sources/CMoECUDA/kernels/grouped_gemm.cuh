@@ -315,8 +315,8 @@ struct GroupedEpilogue {
         store_global_16(output, Words4{{words[0], words[1], words[2], words[3]}});
     }
 
-    /// Puts activations in the place of sums; of a gate and its up value in the gate's. The kind is chosen outside the loop:
-    /// straight code for many values hides its latencies.
+    /// Puts activations in the place of sums; of a gate and its up value in the gate's. The kind is chosen once
+    /// for all of them, not at each value.
     template <int kind = 0>
     DEVICE void activate_all(float (&values)[Shape::across][2]) const {
         if constexpr (kind < MC_ACTIVATION_COUNT) {
@@ -329,7 +329,7 @@ struct GroupedEpilogue {
             for (int j = 0; j < Shape::across; j += distance) {
                 UNROLL
                 for (int k = 0; k < 2; k++) {
-                    // With distance 1 there is no gate.
+                    // With distance 1 the gate is not used.
                     values[j][k] = activate(activation, values[j][k], values[j + distance - 1][k]);
                 }
             }
