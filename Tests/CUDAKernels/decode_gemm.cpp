@@ -1,7 +1,7 @@
 #include "entry.h"
 #include "instructions.h"
 #include "parameters.h"
-#include "projection.h"
+#include "ProjectionHost.h"
 
 // Every copy of the kernels has a namespace of its own. None is global: a call with an argument of a global type would
 // find the global copy's functions as well.

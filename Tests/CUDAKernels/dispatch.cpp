@@ -4,6 +4,7 @@
 #include "parameters.h"
 
 namespace right {
+#include "exponential.cuh"
 #include "router_select.cuh"  // how capacity orders weights
 #include "dispatch.cuh"
 #include "capacity.cuh"

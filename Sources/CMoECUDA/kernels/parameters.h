@@ -6,9 +6,10 @@
 
 #include "activation_parameters.h"
 #include "decode_gemm_parameters.h"
-#include "fp32_gemm_parameters.h"
-#include "projection_parameters.h"
 #include "dispatch_parameters.h"
+#include "fp32_gemm_parameters.h"
+#include "grouped_gemm_parameters.h"
+#include "projection_parameters.h"
 #include "router_parameters.h"
 
 #ifdef __cplusplus

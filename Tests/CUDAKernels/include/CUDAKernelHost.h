@@ -10,7 +10,8 @@
 #include <stdint.h>
 
 #include "../../../Sources/CMoECUDA/kernels/parameters.h"
-#include "../projection.h"
+#include "GroupedGEMMHost.h"
+#include "ProjectionHost.h"
 #include "RouterHost.h"
 
 #ifdef __cplusplus

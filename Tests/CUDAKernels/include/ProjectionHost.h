@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../../Sources/CMoECUDA/kernels/parameters.h"
+#include "../../../Sources/CMoECUDA/kernels/parameters.h"
 
 #ifdef __cplusplus
 extern "C" {
