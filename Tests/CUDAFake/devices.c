@@ -53,7 +53,7 @@ static mc_error driver_state(void) {
 }
 
 mc_error fake_cudaGetDeviceCount(int *count) {
-    ENTER();
+    ENTER_WITHOUT_CONTEXT();
     if (driver_state()) return driver_state();
     *count = fake->machine.device_count;
     return *count ? mc_cudaSuccess : mc_cudaErrorNoDevice;
@@ -65,7 +65,7 @@ mc_error fake_cudaGetDevice(int *device) {
 }
 
 mc_error fake_cudaDeviceGetAttribute(int *value, mc_device_attribute attribute, int device) {
-    ENTER();
+    ENTER_WITHOUT_CONTEXT();
     if (device < 0 || device >= fake->machine.device_count) return mc_cudaErrorInvalidDevice;
     switch (attribute) {
     case mc_cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
@@ -94,27 +94,27 @@ mc_error fake_cudaDeviceSynchronize(void) {
 // The driver.
 
 mc_driver_error fake_cuDeviceGet(mc_driver_device *device, int index) {
-    ENTER();
+    ENTER_WITHOUT_CONTEXT();
     if (index < 0 || index >= fake->machine.device_count) return mc_cudaErrorInvalidDevice;
     *device = index;
     return mc_cudaSuccess;
 }
 
 mc_driver_error fake_cuDeviceGetName(char *name, int capacity, mc_driver_device device) {
-    ENTER();
+    ENTER_WITHOUT_CONTEXT();
     snprintf(name, (size_t)capacity, "Fake %d", device);
     return mc_cudaSuccess;
 }
 
 mc_driver_error fake_cuDeviceTotalMem(size_t *bytes, mc_driver_device device) {
-    ENTER();
+    ENTER_WITHOUT_CONTEXT();
     (void)device;
     *bytes = fake->machine.device_bytes;
     return mc_cudaSuccess;
 }
 
 mc_driver_error fake_cuDevicePrimaryCtxRetain(mc_context *context, mc_driver_device device) {
-    ENTER();
+    ENTER_WITHOUT_CONTEXT();
     *context = (mc_context)object_make(fake_context, device);
     return mc_cudaSuccess;
 }
@@ -125,12 +125,12 @@ mc_driver_error fake_cuDevicePrimaryCtxRelease(mc_driver_device device) {
         if (o->kind == fake_context && o->is_live && o->device == device) held = o;
     if (held) held->is_live = false;
     else state_misuse("a context was released that nobody holds");
-    ENTER();
+    ENTER_WITHOUT_CONTEXT();
     return mc_cudaSuccess;
 }
 
 mc_driver_error fake_cuCtxPushCurrent(mc_context context) {
-    ENTER();
+    ENTER_WITHOUT_CONTEXT();
     FIND(found, context, fake_context);
     fake->pushed[fake->pushed_count++] = found->device;
     return mc_cudaSuccess;
@@ -141,13 +141,13 @@ mc_driver_error fake_cuCtxPopCurrent(mc_context *context) {
     *context = NULL;
     if (fake->pushed_count) fake->pushed_count--;
     else state_misuse("a context was popped that nobody pushed");
-    ENTER();
+    ENTER_WITHOUT_CONTEXT();
     return mc_cudaSuccess;
 }
 
 mc_error fake_cudaGetDriverEntryPointByVersion(const char *name, void **function, unsigned version, unsigned long long flags,
                                                mc_entry_point_result *result) {
-    ENTER();
+    ENTER_WITHOUT_CONTEXT();
     (void)version, (void)flags;
     *function = NULL;
 #define X(result, entry, parameters)                                                                                           \

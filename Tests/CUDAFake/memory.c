@@ -67,6 +67,9 @@ mc_error fake_cudaHostAlloc(void **address, size_t bytes, unsigned flags) {
 }
 
 mc_error fake_cudaFreeHost(void *address) {
+    // It waits for the work that may use the memory.
+    for (object *o = fake->objects; o; o = o->next)
+        if (o->kind == fake_stream && o->is_live) stream_land(o);
     const mc_error answer = give_back(address, fake_pinned_memory, false);
     ENTER();
     return answer;

@@ -45,7 +45,7 @@ void fake_stop(void) {
 }
 
 void fake_fail(const char *call, int after, int code) {
-    fake->fail_call = call;
+    snprintf(fake->fail_call, sizeof fake->fail_call, "%s", call ? call : "");
     fake->fail_after = after;
     fake->fail_code = code;
 }
@@ -93,17 +93,17 @@ bool state_is_ended_by(int code) {
     }
 }
 
-mc_error state_enter(const char *name) {
+mc_error state_enter(const char *name, bool uses_context) {
     if (fake->calls < trace_length) fake->trace[fake->calls] = name;
     fake->calls++;
     const int device = fake_device();
-    if (fake->fail_code && (!fake->fail_call || !strcmp(fake->fail_call, name)) && fake->fail_after-- == 0) {
+    if (fake->fail_code && (!fake->fail_call[0] || !strcmp(fake->fail_call, name)) && fake->fail_after-- == 0) {
         const int code = fake->fail_code;
         fake->fail_code = 0;
         if (state_is_ended_by(code)) fake->lost[device] = code;
         return code;
     }
-    return fake->lost[device];
+    return uses_context ? fake->lost[device] : mc_cudaSuccess;
 }
 
 mc_error state_settle(int device) {

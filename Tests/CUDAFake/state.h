@@ -66,7 +66,8 @@ typedef struct {
     int calls;
     fake_launch launches[launch_length];
     int launch_count;
-    const char *fail_call;
+    /// Empty: any.
+    char fail_call[64];
     int fail_after;
     int fail_code;
     int fault;
@@ -81,8 +82,9 @@ typedef struct {
 
 extern _Thread_local state *fake;
 
-/// What every entry point begins with: counts the call, and answers the error that it has to fail with, else 0.
-mc_error state_enter(const char *name);
+/// What every entry point begins with: counts the call, and answers the error that it has to fail with, else 0. Calls that use the
+/// current context answer its fault if it is lost.
+mc_error state_enter(const char *name, bool uses_context);
 /// Tells of a fault at a call that waits.
 mc_error state_settle(int device);
 /// Whether an error code ends the context.
@@ -112,11 +114,13 @@ MC_DRIVER_ENTRY_POINTS(X)
 #undef X
 
 // What an entry point begins with. Its name in the table is the function's without "fake_".
-#define ENTER()                                                                                                                \
+#define ENTER_WITH(uses_context)                                                                                               \
     do {                                                                                                                       \
-        const mc_error entered = state_enter(__func__ + 5);                                                                          \
+        const mc_error entered = state_enter(__func__ + 5, uses_context);                                                      \
         if (entered) return entered;                                                                                           \
     } while (0)
+#define ENTER() ENTER_WITH(true)
+#define ENTER_WITHOUT_CONTEXT() ENTER_WITH(false)
 #define FIND(variable, handle, kind)                                                                                           \
-    object *variable = object_find(handle, kind);                                                                                     \
+    object *variable = object_find(handle, kind);                                                                              \
     if (!variable) return mc_cudaErrorInvalidResourceHandle

@@ -1,4 +1,4 @@
-// Streams, events, graphs, and the work they hold. Work is done at once; what it leaves on the host lands when it is waited for.
+// Streams, events, graphs, and the work they hold. Work is done at once; what it leaves in pinned memory lands when it is waited for.
 #include "state.h"
 
 #include <stdlib.h>
@@ -40,6 +40,11 @@ static mc_error do_copy(object *stream, operation work) {
         return mc_cudaErrorInvalidValue;
     if (to_device) {
         memmove(work.target, work.source, work.bytes);
+        return mc_cudaSuccess;
+    }
+    // Other memory of the host is written before the call returns, as it has to be staged.
+    if (!object_holding(work.target, work.bytes)) {
+        memcpy(work.target, work.source, work.bytes);
         return mc_cudaSuccess;
     }
     void *snapshot = malloc(work.bytes);
@@ -179,7 +184,7 @@ mc_error fake_cudaStreamEndCapture(mc_stream stream, mc_graph *graph) {
     object *found = object_find(stream, fake_stream);
     if (!found) return mc_cudaErrorInvalidResourceHandle;
     object *captured = found->capture;
-    const mc_error entered = state_enter("cudaStreamEndCapture");
+    const mc_error entered = state_enter("cudaStreamEndCapture", true);
     // The capture ends with any answer; a graph that cannot be handed over is nobody's.
     found->capture = NULL;
     if (captured && (entered || found->capture_is_broken)) captured->is_live = false;

@@ -1,6 +1,6 @@
 // A CUDA runtime for tests on machines without a GPU: a table of entry points that behave as NVIDIA's do where the backend depends on
-// it. Device memory is the host's, copies to the host land when they are waited for, kernels are C functions, and any call can be told
-// to fail. Its state belongs to the thread that started it, so tests run beside each other.
+// it. Device memory is the host's, copies to pinned memory land when they are waited for, kernels are C functions, and any call can be
+// told to fail. Its state belongs to the thread that started it, so tests run beside each other.
 #pragma once
 
 #include "CMoECUDA.h"

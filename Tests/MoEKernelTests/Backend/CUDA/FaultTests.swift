@@ -135,30 +135,50 @@ import Testing
         }
     }
 
-    @Test func sizesPastThirtyOneBits() throws {
+    @Test(arguments: [Int(Int32.max) + 1, .max, .min]) func countsPastThirtyOneBits(count: Int) throws {
         #expect(try kernelInteger(Int(Int32.max), "rows") == .max)
-        for value in [Int(Int32.max) + 1, .max, .min] {
-            let failure = try cudaFailure { _ = try kernelInteger(value, "rows") }
-            #expect(failure.kind == .tooLarge && failure.problem.contains("rows is \(value)"))
-            #expect(failure.remedy == "split the batch")
-        }
+        let failure = try cudaFailure { _ = try kernelInteger(count, "rows") }
+        #expect(failure.kind == .tooLarge && failure.problem.contains("rows is \(count)"))
+        #expect(failure.remedy == "split the batch")
+    }
+
+    /// More than 2³¹ elements are no fault in themselves, as offsets have 64 bits; an extent of 2³¹ is, and bytes past 2⁶³ are. What is
+    /// left does not fit the device.
+    @Test(arguments: [
+        ([1 << 31], CUDAFailure.Kind.tooLarge), ([3, 1 << 40], .tooLarge), ([1 << 30, 1 << 30, 1 << 30], .tooLarge),
+        ([1 << 20, 1 << 20], .outOfDeviceMemory),
+    ]) func tensorsPastThirtyOneBits(shape: [Int], kind: CUDAFailure.Kind) throws {
         try withFakeMachine { runtime in
             let stream = try CUDAStream(on: runtime.device(0))
-            for shape in [[1 << 31], [3, 1 << 40], [1 << 30, 1 << 30, 1 << 30]] {
-                #expect(try cudaFailure { _ = try DeviceTensor(shape: shape, .float16, on: stream) }.kind == .tooLarge)
-            }
-            // More than 2³¹ elements are no fault in themselves: offsets have 64 bits. Here they do not fit the device.
-            let many = try cudaFailure { _ = try DeviceTensor(shape: [1 << 20, 1 << 20], .float16, on: stream) }
-            #expect(many.kind == .outOfDeviceMemory)
+            let failure = try cudaFailure { _ = try DeviceTensor(shape: shape, .float16, on: stream) }
+            #expect(failure.kind == kind)
+        }
+    }
+
+    @Test(arguments: [(1 << 31, 1, 1), (1, 65_536, 1), (1, 1, 65_536)]) func moreBlocksThanALaunchTakes(
+        x: Int, y: Int, z: Int
+    ) throws {
+        try withFakeMachine { runtime in
+            let stream = try CUDAStream(on: runtime.device(0))
             let image = FakeImage()
             let kernel = try KernelLibrary(image.image, on: stream.device).kernel("fake_add", threads: 32)
-            let parameters = fake_add_parameters(x: nil, value: 0, count: 0)
-            for grid in [CUDAKernel.Grid(x: 1 << 31), .init(x: 1, y: 65_536), .init(x: 1, y: 1, z: 65_536)] {
-                let failure = try cudaFailure { try kernel.launch(parameters, grid: grid, on: stream) }
-                #expect(failure.kind == .tooLarge && failure.problem.contains("of kernel fake_add is"))
+            let failure = try cudaFailure {
+                let parameters = fake_add_parameters(x: nil, value: 0, count: 0)
+                try kernel.launch(parameters, grid: .init(x: x, y: y, z: z), on: stream)
             }
-            for grid in [CUDAKernel.Grid(x: 0), .init(x: 1, y: 0), .init(x: -1)] {
-                #expect(throws: MoEError.self) { try kernel.launch(parameters, grid: grid, on: stream) }
+            #expect(failure.kind == .tooLarge && failure.problem.contains("of kernel fake_add is"))
+            #expect(fake_launches() == 0)
+        }
+    }
+
+    @Test(arguments: [(0, 1, 1), (1, 0, 1), (1, 1, -1)]) func launchWithoutBlocks(x: Int, y: Int, z: Int) throws {
+        try withFakeMachine { runtime in
+            let stream = try CUDAStream(on: runtime.device(0))
+            let image = FakeImage()
+            let kernel = try KernelLibrary(image.image, on: stream.device).kernel("fake_add", threads: 32)
+            #expect(throws: MoEError.self) {
+                let parameters = fake_add_parameters(x: nil, value: 0, count: 0)
+                try kernel.launch(parameters, grid: .init(x: x, y: y, z: z), on: stream)
             }
             #expect(fake_launches() == 0)
         }
@@ -169,7 +189,8 @@ import Testing
             let stream = try CUDAStream(on: runtime.device(0))
             let tensor = try DeviceTensor(Tensor<Float>(shape: [0, 5], []), on: stream)
             #expect(try tensor.tensor(of: Float.self, on: stream).elements.isEmpty)
-            #expect(try DeviceTensor(shape: [1 << 30, 1 << 30, 1 << 30, 0], .float32, on: stream).byteCount == 0)
+            let large = try DeviceTensor(shape: [0, 1 << 30, 1 << 30, 1 << 30], .float32, on: stream)
+            #expect(large.byteCount == 0 && large.count == 0 && large.rows == 0)
             for shape in [[], [-1], [2, -3]] {
                 #expect(throws: MoEError.self) { try DeviceTensor(shape: shape, .float32, on: stream) }
             }

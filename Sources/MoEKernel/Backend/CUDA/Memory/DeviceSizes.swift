@@ -15,8 +15,7 @@ func kernelInteger(_ value: Int, _ name: @autoclosure () -> String) throws(MoEEr
 /// - Throws: ``MoEError/cuda(_:)`` of kind ``CUDAFailure/Kind/tooLarge`` when they do not fit 64 bits.
 func deviceBytes(_ extents: [Int], of elementBytes: Int, _ name: @autoclosure () -> String) throws(MoEError) -> Int {
     var bytes = elementBytes
-    // An extent of 0 makes an empty array, whatever the others are.
-    for extent in extents.contains(0) ? [0] : extents {
+    for extent in extents {
         let (product, overflow) = bytes.multipliedReportingOverflow(by: extent)
         guard !overflow else {
             throw .cuda(

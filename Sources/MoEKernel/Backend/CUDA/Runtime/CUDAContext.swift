@@ -10,7 +10,7 @@ final class CUDAContext: @unchecked Sendable {
 
     private let driver: CUDADriver
     /// The context that the runtime uses as well, held as long as this object lives.
-    private let primary: OpaquePointer
+    private let primary: CUDADriver.PrimaryContext
 
     /// The code of the fault that ended the context; 0 while it is well. Read before every call, so it is no lock.
     private let lostCode = Atomic<Int32>(0)
@@ -25,7 +25,8 @@ final class CUDAContext: @unchecked Sendable {
         primary = try driver.retainContext(ofDevice: index)
     }
 
-    deinit { _ = driver.releaseContext(ofDevice: index) }
+    /// The last to go, so there is nobody to tell of an error.
+    deinit { _ = driver.release(primary) }
 
     /// Makes one call.
     ///
@@ -47,7 +48,7 @@ final class CUDAContext: @unchecked Sendable {
     /// Makes a call that gives something back. It is made on a lost context too, and an error, for which a deinitialiser has no other
     /// way, is kept for ``reportReleases()``.
     func release(_ call: String, _ body: (UnsafePointer<mc_cudart>) -> mc_error) {
-        keep(onDevice(body), call)
+        keep(onDevice(isRelease: true, body), call)
     }
 
     /// Throws the first error that was kept since the last report.
@@ -101,13 +102,17 @@ final class CUDAContext: @unchecked Sendable {
 
     /// CUDA's calls mean the thread's current device. Where that is another one, the context is current for this call alone:
     /// cudaSetDevice would change the caller's thread, and setting its device again may start a context there.
-    private func onDevice(_ body: (UnsafePointer<mc_cudart>) -> mc_error) -> mc_error {
+    ///
+    /// - Parameter isRelease: What is given back names its device itself, so the call is made even where the context cannot be had.
+    private func onDevice(
+        isRelease: Bool = false, _ body: (UnsafePointer<mc_cudart>) -> mc_error
+    ) -> mc_error {
         var current: Int32 = -1
         let answer = runtime.entryPoints.pointee.cudaGetDevice(&current)
-        guard answer == 0 else { return answer }
+        guard answer == 0 || isRelease else { return answer }
         if current == index { return body(runtime.entryPoints) }
         let pushed = driver.push(primary)
-        guard pushed == 0 else { return pushed }
+        guard pushed == 0 else { return isRelease ? body(runtime.entryPoints) : pushed }
         // The answer is the call's: what it gave must not be lost because the thread's own context cannot be had again.
         defer { keep(driver.pop(), "cuCtxPopCurrent") }
         return body(runtime.entryPoints)

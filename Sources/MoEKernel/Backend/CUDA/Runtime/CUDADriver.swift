@@ -36,25 +36,26 @@ struct CUDADriver: Sendable {
         return bytes
     }
 
-    /// Starts the device's primary context, the one that the runtime uses, or finds it started. Every call needs its ``release(_:)``.
-    func retainContext(ofDevice index: Int) throws(MoEError) -> OpaquePointer {
+    /// Starts the device's primary context, the one that the runtime uses, or finds it started. Each needs its ``release(_:)``.
+    func retainContext(ofDevice index: Int) throws(MoEError) -> PrimaryContext {
         let device = try handle(index)
         var context: OpaquePointer?
         try runtime.check(functions.cuDevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain")
         guard let context else {
             throw .cuda(CUDAFailure(.refused, call: "cuDevicePrimaryCtxRetain", problem: "no context was given"))
         }
-        return context
+        return PrimaryContext(device: device, handle: context)
     }
 
-    func releaseContext(ofDevice index: Int) -> mc_error {
-        var device: mc_driver_device = 0
-        let answer = functions.cuDeviceGet(&device, Int32(index))
-        return answer == 0 ? functions.cuDevicePrimaryCtxRelease(device) : answer
+    func release(_ context: PrimaryContext) -> mc_error { functions.cuDevicePrimaryCtxRelease(context.device) }
+
+    struct PrimaryContext: @unchecked Sendable {
+        let device: mc_driver_device
+        let handle: OpaquePointer
     }
 
     /// Makes the context current on this thread, for calls up to ``pop()``.
-    func push(_ context: OpaquePointer) -> mc_error { functions.cuCtxPushCurrent(context) }
+    func push(_ context: PrimaryContext) -> mc_error { functions.cuCtxPushCurrent(context.handle) }
 
     /// Gives the thread the context back that it had before ``push(_:)``.
     func pop() -> mc_error {

@@ -87,7 +87,7 @@ package final class CUDARuntime: @unchecked Sendable {
     ) -> CUDAFailure {
         // CUDA keeps an error for the thread's next cudaGetLastError: it is ours, so nobody else is to find it.
         _ = entryPoints.pointee.cudaGetLastError()
-        let kind = kind ?? code.kind
+        let kind = code.isSticky ? .contextLost : kind ?? code.kind
         var problem = detail.isEmpty ? words(for: code) : "\(detail): \(words(for: code))"
         if kind == .driverTooOld { problem += " (driver for CUDA \(driverVersion), runtime \(runtimeVersion))" }
         return CUDAFailure(kind, call: call, code: code.rawValue, name: name(of: code), problem: problem)

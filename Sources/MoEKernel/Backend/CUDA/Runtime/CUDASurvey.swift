@@ -40,8 +40,7 @@ package struct CUDASurvey: Sendable {
     var available: [Device] { [.cpu] + devices.map { .cuda($0.index) } }
 
     var best: Device {
-        // max keeps the last of equals; the first is wanted.
-        let best = devices.reversed().max {
+        let best = devices.max {
             ($0.computeCapability, $0.multiprocessors) < ($1.computeCapability, $1.multiprocessors)
         }
         return best.map { .cuda($0.index) } ?? .cpu

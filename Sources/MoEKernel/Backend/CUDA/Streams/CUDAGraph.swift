@@ -41,14 +41,18 @@ public final class CUDAGraph: @unchecked Sendable {
             $0.pointee.cudaStreamBeginCapture(stream.handle, Int32(mc_cudaStreamCaptureModeThreadLocal))
         }
         defer { stream.device.memory.releaseDeferred() }
+        var graph: OpaquePointer?
+        var isOpen = true
         do throws(MoEError) {
             try body()
+            try context.perform("cudaStreamEndCapture") {
+                isOpen = false
+                return $0.pointee.cudaStreamEndCapture(stream.handle, &graph)
+            }
         } catch {
-            abandon(stream)
+            if isOpen { abandon(stream) }
             throw error
         }
-        var graph: OpaquePointer?
-        try context.perform("cudaStreamEndCapture") { $0.pointee.cudaStreamEndCapture(stream.handle, &graph) }
         guard let graph else {
             throw .cuda(CUDAFailure(.captureFailed, call: "cudaStreamEndCapture", problem: "no graph came of it"))
         }
