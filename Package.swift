@@ -46,7 +46,8 @@ let package = Package(
     traits: [
         .trait(
             name: "CUDA",
-            description: "Links libcudart rather than opening it at run time; CPATH and LIBRARY_PATH lead to a toolkit."),
+            description: "Links libcudart rather than opening it at run time; CPATH and LIBRARY_PATH lead to a toolkit."
+        ),
         .default(enabledTraits: []),
     ],
     targets: [

@@ -66,8 +66,8 @@ static void load(void) {
     int version = 0;
     if (table.cudaRuntimeGetVersion) table.cudaRuntimeGetVersion(&version);
     if (version > 0) {
-        snprintf(reason, sizeof reason, "CUDA runtime %d.%d has no %s; 12.8 or later is needed", version / 1000, version % 1000 / 10,
-                 missing);
+        snprintf(reason, sizeof reason, "CUDA runtime %d.%d has no %s; 12.8 or later is needed", version / 1000,
+                 version % 1000 / 10, missing);
     } else {
         snprintf(reason, sizeof reason, "the library that was opened is not a CUDA runtime: it has no %s", missing);
     }
@@ -99,7 +99,8 @@ enum { driver_version = 12000 };
 static mc_error find(const mc_cudart *runtime, const char *name, void **function) {
     mc_entry_point_result found = mc_cudaDriverEntryPointSuccess;
     *function = NULL;
-    const mc_error error = runtime->cudaGetDriverEntryPointByVersion(name, function, driver_version, mc_cudaEnableDefault, &found);
+    const mc_error error =
+        runtime->cudaGetDriverEntryPointByVersion(name, function, driver_version, mc_cudaEnableDefault, &found);
     if (error != mc_cudaSuccess) return error;
     return found == mc_cudaDriverEntryPointSuccess && *function ? mc_cudaSuccess : mc_cudaErrorSymbolNotFound;
 }

@@ -1,5 +1,5 @@
-// Proves at compile time that cudart.h says what NVIDIA's headers say. Compiled with the trait CUDA alone: older headers on somebody's
-// include path must not break a default build.
+// Proves at compile time that cudart.h says what NVIDIA's headers say. Compiled with the trait CUDA alone: older headers on
+// somebody's include path must not break a default build.
 #if MOE_LINK_CUDART
 
 #include "cudart.h"
@@ -65,8 +65,8 @@ MC_CONSTANTS(X)
 #define mc_launch cudaLaunchConfig_t
 #define mc_pool_properties struct cudaMemPoolProps
 
-// The linker and dlsym know the plain name: a header that gives the name to another function (as one with a version) would have been
-// compared in vain. The driver's are asked for by name and version, which its headers' macros spell out.
+// The linker and dlsym know the plain name: a header that gives the name to another function (as one with a version) would have
+// been compared in vain. The driver's are asked for by name and version, which its headers' macros spell out.
 #define TEXT(name) #name
 #define X(result, name, parameters)                                                                                            \
     _Static_assert(__builtin_strcmp(TEXT(name), #name) == 0, #name " is another function's name");                             \

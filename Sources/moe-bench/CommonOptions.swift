@@ -35,7 +35,8 @@ enum CommonOptions {
         }
         try device.check()
         guard device == .cpu else {
-            throw MoEError.unavailable(what: "a layer on \(device)", reason: "this build computes layers on the CPU only")
+            throw MoEError.unavailable(
+                what: "a layer on \(device)", reason: "this build computes layers on the CPU only")
         }
     }
 

@@ -1,4 +1,5 @@
-// Images, kernels and their launches. Code is looked for when a kernel is first needed on a device, as CUDA's lazy loading does.
+// Images, kernels and their launches. Code is looked for when a kernel is first needed on a device, as CUDA's lazy
+// loading does.
 #include "state.h"
 
 #include <string.h>

@@ -82,8 +82,8 @@ typedef struct {
 
 extern _Thread_local state *fake;
 
-/// What every entry point begins with: counts the call, and answers the error that it has to fail with, else 0. Calls that use the
-/// current context answer its fault if it is lost.
+/// What every entry point begins with: counts the call, and answers the error that it has to fail with, else 0. Calls
+/// that use the current context answer its fault if it is lost.
 mc_error state_enter(const char *name, bool uses_context);
 /// Tells of a fault at a call that waits.
 mc_error state_settle(int device);

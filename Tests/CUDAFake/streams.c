@@ -1,4 +1,5 @@
-// Streams, events, graphs, and the work they hold. Work is done at once; what it leaves in pinned memory lands when it is waited for.
+// Streams, events, graphs, and the work they hold. Work is done at once; what it leaves in pinned memory lands when it
+// is waited for.
 #include "state.h"
 
 #include <stdlib.h>
@@ -96,7 +97,8 @@ mc_error stream_submit(object *stream, operation work) {
 mc_error fake_cudaMemcpyAsync(void *target, const void *source, size_t bytes, mc_copy_kind kind, mc_stream stream) {
     ENTER();
     FIND(queue, stream, fake_stream);
-    return stream_submit(queue, (operation){.kind = copy, .target = target, .source = source, .bytes = bytes, .copy_kind = kind});
+    return stream_submit(
+        queue, (operation){.kind = copy, .target = target, .source = source, .bytes = bytes, .copy_kind = kind});
 }
 
 mc_error fake_cudaMemsetAsync(void *target, int value, size_t bytes, mc_stream stream) {

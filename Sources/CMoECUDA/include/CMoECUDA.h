@@ -1,5 +1,5 @@
-// Reaches the CUDA runtime and carries the kernels' image. By default libcudart is opened at first use, so that one build serves
-// every machine; with the trait CUDA it is linked.
+// Reaches the CUDA runtime and carries the kernels' image. By default libcudart is opened at first use, so that one build
+// serves every machine; with the trait CUDA it is linked.
 #pragma once
 
 #include "cudart.h"
@@ -8,9 +8,9 @@
 extern "C" {
 #endif
 
-/// The runtime's entry points: of the library that MOE_CUDART names, else of libcudart 13 or 12 on the library path, opened once. NULL
-/// where there is none, with the reason in `why`, which stays valid. A build that links libcudart has it always and does not look at
-/// MOE_CUDART.
+/// The runtime's entry points: of the library that MOE_CUDART names, else of libcudart 13 or 12 on the library path,
+/// opened once. NULL where there is none, with the reason in `why`, which stays valid. A build that links libcudart has
+/// it always and does not look at MOE_CUDART.
 const mc_cudart *_Nullable mc_cudart_load(const char *_Nullable *_Nonnull why);
 
 /// Whether libcudart was linked when this was built.

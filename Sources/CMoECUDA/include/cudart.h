@@ -198,8 +198,9 @@ typedef struct {
 #undef X
 } mc_cudart;
 
-// What the runtime does not offer is asked of the driver: a device's name and memory without starting a context, and a device's context
-// made current for one call. cudaSetDevice would do for the latter, but restoring the caller's device with it starts a context there.
+// What the runtime does not offer is asked of the driver: a device's name and memory without starting a context, and a device's
+// context made current for one call. cudaSetDevice would do for the latter, but restoring the caller's device with it starts a
+// context there.
 #define MC_DRIVER_ENTRY_POINTS(X)                                                                                              \
     X(mc_driver_error, cuDeviceGet, (mc_driver_device *, int))                                                                 \
     X(mc_driver_error, cuDeviceGetName, (char *, int, mc_driver_device))                                                       \

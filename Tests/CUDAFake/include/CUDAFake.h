@@ -1,6 +1,7 @@
-// A CUDA runtime for tests on machines without a GPU: a table of entry points that behave as NVIDIA's do where the backend depends on
-// it. Device memory is the host's, copies to pinned memory land when they are waited for, kernels are C functions, and any call can be
-// told to fail. Its state belongs to the thread that started it, so tests run beside each other.
+// A CUDA runtime for tests on machines without a GPU: a table of entry points that behave as NVIDIA's do where the
+// backend depends on it. Device memory is the host's, copies to pinned memory land when they are waited for, kernels
+// are C functions, and any call can be told to fail. Its state belongs to the thread that started it, so tests run
+// beside each other.
 #pragma once
 
 #include "CMoECUDA.h"
@@ -45,8 +46,8 @@ fake_machine fake_two_devices(void);
 const mc_cudart *_Nonnull fake_start(fake_machine machine);
 void fake_stop(void);
 
-/// The next call of an entry point (NULL: of any) after `after` others answers `code` and does nothing. Where the code is one that ends a
-/// context, every later call on that device answers it too.
+/// The next call of an entry point (NULL: of any) after `after` others answers `code` and does nothing. Where the code
+/// is one that ends a context, every later call on that device answers it too.
 void fake_fail(const char *_Nullable call, int after, int code);
 /// The next launched kernel runs into a fault, which calls tell of from the next wait on.
 void fake_fault(int code);
@@ -54,7 +55,8 @@ void fake_fault(int code);
 /// How many are out. Something counts as given back when it was handed in, whatever the answer.
 int fake_live(fake_kind kind);
 int fake_live_in_all(void);
-/// The first use that CUDA would punish with undefined behaviour or a spoilt graph, such as giving back twice; NULL while there was none.
+/// The first use that CUDA would punish with undefined behaviour or a spoilt graph, such as giving back twice; NULL
+/// while there was none.
 const char *_Nullable fake_misuse(void);
 
 /// How often an entry point was called; NULL: any.

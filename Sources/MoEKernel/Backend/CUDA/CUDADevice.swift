@@ -2,8 +2,8 @@ import CMoECUDA
 
 /// An NVIDIA GPU as this process uses it: its properties, its context and its memory pool. Layers on one device share it.
 ///
-/// The context is the device's primary one, which other CUDA libraries of the process use too; neither the thread's current device nor
-/// another library's memory pool is changed.
+/// The context is the device's primary one, which other CUDA libraries of the process use too; neither the thread's
+/// current device nor another library's memory pool is changed.
 public final class CUDADevice: Sendable {
     /// What kind of device it is.
     public let properties: Properties
@@ -16,8 +16,8 @@ public final class CUDADevice: Sendable {
 
     /// The device of that number; whoever asks while it is in use gets the same object.
     ///
-    /// - Throws: ``MoEError/cuda(_:)``: no runtime, no driver, no such device, a device below compute capability 8.0, a context that
-    ///   cannot be started.
+    /// - Throws: ``MoEError/cuda(_:)``: no runtime, no driver, no such device, a device below compute capability 8.0, a
+    ///   context that cannot be started.
     public static func numbered(_ index: Int) throws(MoEError) -> CUDADevice {
         try CUDARuntime.loaded.get().device(index)
     }

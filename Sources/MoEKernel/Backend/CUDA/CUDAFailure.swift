@@ -1,6 +1,8 @@
-/// What went wrong in the use of an NVIDIA GPU: the call, CUDA's code and its name, what that means here, and what can be done about it.
+/// What went wrong in the use of an NVIDIA GPU: the call, CUDA's code and its name, what that means here, and what can
+/// be done about it.
 ///
-/// It comes in ``MoEError/cuda(_:)``. The process lives on after any of them, and whatever had been allocated for the call is given back.
+/// It comes in ``MoEError/cuda(_:)``. The process lives on after any of them, and whatever had been allocated for the
+/// call is given back.
 public struct CUDAFailure: Error, Sendable, Hashable {
     /// What a program may want to tell apart.
     public enum Kind: String, Sendable, Hashable, CaseIterable {
@@ -24,7 +26,8 @@ public struct CUDAFailure: Error, Sendable, Hashable {
         case outOfPinnedMemory
         /// A count that kernels take as 32 bits does not fit, or bytes do not fit 64.
         case tooLarge
-        /// A fault on the device ended its context: every later call on the device fails with this, until the process starts anew.
+        /// A fault on the device ended its context: every later call on the device fails with this, until the process
+        /// starts anew.
         case contextLost
         /// Something that a CUDA graph cannot hold happened while one was captured.
         case captureFailed

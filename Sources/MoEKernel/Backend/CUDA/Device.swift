@@ -13,7 +13,8 @@ public enum Device: Sendable, Hashable {
     /// What this machine offers, as found when first asked: the CPU, then every GPU that the kernels run on.
     public static var available: [Device] { CUDASurvey.ofThisMachine.available }
 
-    /// The GPU with the highest compute capability, among equals the one with most multiprocessors; the CPU where there is none.
+    /// The GPU with the highest compute capability, among equals the one with most multiprocessors; the CPU where there
+    /// is none.
     public static var best: Device { CUDASurvey.ofThisMachine.best }
 
     /// Why there is no GPU in ``available``; nil where there is one.

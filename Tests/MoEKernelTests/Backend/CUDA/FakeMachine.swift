@@ -27,7 +27,8 @@ func cudaFailure(
         throw CancellationError()
     }
     // Every failure says what was called, what happened and what helps, in one line.
-    #expect(!failure.call.isEmpty && !failure.problem.isEmpty && !failure.remedy.isEmpty, sourceLocation: sourceLocation)
+    #expect(
+        !failure.call.isEmpty && !failure.problem.isEmpty && !failure.remedy.isEmpty, sourceLocation: sourceLocation)
     #expect((failure.code == 0) == failure.name.isEmpty, sourceLocation: sourceLocation)
     let text = "\(MoEError.cuda(failure))"
     #expect(!text.contains("\n") && text.contains(failure.remedy), sourceLocation: sourceLocation)

@@ -41,7 +41,8 @@ import Testing
     @Test(arguments: [2, -1, .max]) func noSuchDevice(index: Int) throws {
         try withFakeMachine { runtime in
             let failure = try cudaFailure { _ = try runtime.device(index) }
-            #expect(failure.kind == .noDevice && failure.problem.contains("device \(index) was asked for; CUDA finds 2"))
+            #expect(
+                failure.kind == .noDevice && failure.problem.contains("device \(index) was asked for; CUDA finds 2"))
         }
     }
 
@@ -142,8 +143,8 @@ import Testing
         #expect(failure.remedy == "split the batch")
     }
 
-    /// More than 2³¹ elements are no fault in themselves, as offsets have 64 bits; an extent of 2³¹ is, and bytes past 2⁶³ are. What is
-    /// left does not fit the device.
+    /// More than 2³¹ elements are no fault in themselves, as offsets have 64 bits; an extent of 2³¹ is, and bytes past
+    /// 2⁶³ are. What is left does not fit the device.
     @Test(arguments: [
         ([1 << 31], CUDAFailure.Kind.tooLarge), ([3, 1 << 40], .tooLarge), ([1 << 30, 1 << 30, 1 << 30], .tooLarge),
         ([1 << 20, 1 << 20], .outOfDeviceMemory),

@@ -20,7 +20,8 @@ import Testing
             let x = try DeviceTensor(Tensor<Float>(shape: [4], [1, 2, 3, 4]), on: stream)
             let before = try DeviceTensor(Tensor<Float>(shape: [4], repeating: 0), on: stream)
             let graph = try CUDAGraph(capturing: stream) { () throws(MoEError) in
-                try add.launch(fake_add_parameters(x: floats(x), value: 1, count: 4), grid: .init(x: 2, y: 3), on: stream)
+                try add.launch(
+                    fake_add_parameters(x: floats(x), value: 1, count: 4), grid: .init(x: 2, y: 3), on: stream)
                 try stream.copyOnDevice(before.address, from: x.address, bytes: 16)
                 try store.launch(fake_store_parameters(to: floats(x) + 1, value: 100), grid: .init(x: 1), on: stream)
                 try add.launch(fake_add_parameters(x: floats(x), value: 10, count: 2), grid: .init(x: 7), on: stream)

@@ -111,7 +111,9 @@ import Testing
             try tensor.copy(from: twice, on: stream)
             #expect(try tensor.tensor(of: BFloat16.self, on: stream) == twice)
             #expect(throws: MoEError.self) { try tensor.tensor(of: Float.self, on: stream) }
-            #expect(throws: MoEError.self) { try tensor.copy(from: Tensor<BFloat16>(shape: [8], twice.elements), on: stream) }
+            #expect(throws: MoEError.self) {
+                try tensor.copy(from: Tensor<BFloat16>(shape: [8], twice.elements), on: stream)
+            }
         }
     }
 

@@ -25,8 +25,8 @@ struct CUDAKernel: @unchecked Sendable {
     /// Puts a launch into a stream.
     ///
     /// - Parameter parameters: The kernel's one parameter, a C struct by value; it is copied.
-    /// - Throws: ``MoEError/input(name:value:expectation:)`` for an empty grid or another device's stream; ``MoEError/cuda(_:)``, of kind
-    ///   ``CUDAFailure/Kind/tooLarge`` for more blocks than a launch may have.
+    /// - Throws: ``MoEError/input(name:value:expectation:)`` for an empty grid or another device's stream;
+    ///   ``MoEError/cuda(_:)``, of kind ``CUDAFailure/Kind/tooLarge`` for more blocks than a launch may have.
     func launch<Parameters: BitwiseCopyable>(
         _ parameters: Parameters, grid: Grid, on stream: CUDAStream
     ) throws(MoEError) {

@@ -17,8 +17,8 @@ final class KernelLibrary: @unchecked Sendable {
 
     deinit { device.context.release("cudaLibraryUnload") { $0.pointee.cudaLibraryUnload(handle) } }
 
-    /// A kernel, ready for launches of one size of block. Its code is brought to the device here, so that an image without code for the
-    /// device is found now rather than at the first launch.
+    /// A kernel, ready for launches of one size of block. Its code is brought to the device here, so that an image
+    /// without code for the device is found now rather than at the first launch.
     ///
     /// - Parameters:
     ///   - threads: Of a block.

@@ -1,5 +1,5 @@
-/// Device memory with one owner, for work on one stream. It goes back to the pool in the stream's order: what the stream was given to do
-/// before still finds it.
+/// Device memory with one owner, for work on one stream. It goes back to the pool in the stream's order: what the
+/// stream was given to do before still finds it.
 struct DeviceMemory: ~Copyable, @unchecked Sendable {
     let address: UnsafeMutableRawPointer
     let byteCount: Int

@@ -1,7 +1,7 @@
 import CMoECUDA
 
-/// Where a device's memory comes from: a pool of this library's own, in stream order, or plain cudaMalloc where the device or its driver
-/// has no pools.
+/// Where a device's memory comes from: a pool of this library's own, in stream order, or plain cudaMalloc where the
+/// device or its driver has no pools.
 ///
 /// The pool keeps what it was given back until the device is no longer used, so that steady work asks the driver for nothing.
 final class DeviceMemoryPool: @unchecked Sendable {

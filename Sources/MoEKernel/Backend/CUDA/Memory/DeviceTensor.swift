@@ -5,8 +5,8 @@
 /// let x = try DeviceTensor(hostTensor, on: stream)
 /// ```
 ///
-/// Work is in the order of a stream. Memory of the tensor's own belongs to the stream it was made on: other streams wait for that one
-/// before they use it, and that one for them before the tensor goes.
+/// Work is in the order of a stream. Memory of the tensor's own belongs to the stream it was made on: other streams
+/// wait for that one before they use it, and that one for them before the tensor goes.
 public final class DeviceTensor: @unchecked Sendable {
     /// Extent of each dimension, outermost first.
     public let shape: [Int]

@@ -1,8 +1,8 @@
 import CMoECUDA
 import Synchronization
 
-/// One device's context. Every call on the device goes through here: it is made for the right device whatever the thread's current one
-/// is, its error is translated, and after a fault on the device it is not made at all.
+/// One device's context. Every call on the device goes through here: it is made for the right device whatever the
+/// thread's current one is, its error is translated, and after a fault on the device it is not made at all.
 final class CUDAContext: @unchecked Sendable {
     let runtime: CUDARuntime
     /// The device's number, from 0.
@@ -45,8 +45,8 @@ final class CUDAContext: @unchecked Sendable {
         throw .cuda(failure(code, call, kind: kind?(code), detail: detail()))
     }
 
-    /// Makes a call that gives something back. It is made on a lost context too, and an error, for which a deinitialiser has no other
-    /// way, is kept for ``reportReleases()``.
+    /// Makes a call that gives something back. It is made on a lost context too, and an error, for which a
+    /// deinitialiser has no other way, is kept for ``reportReleases()``.
     func release(_ call: String, _ body: (UnsafePointer<mc_cudart>) -> mc_error) {
         keep(onDevice(isRelease: true, body), call)
     }
@@ -95,7 +95,8 @@ final class CUDAContext: @unchecked Sendable {
         lock.lock()
         let first = lostCall
         lock.unlock()
-        // CUDA tells of a fault at whichever call comes next, so the work that caused it lies before the first call that failed.
+        // CUDA tells of a fault at whichever call comes next, so the work that caused it lies before the first call
+        // that failed.
         return runtime.failure(
             code, call, detail: "device \(index) is lost since \(first) told of a fault in work before it")
     }
@@ -103,7 +104,8 @@ final class CUDAContext: @unchecked Sendable {
     /// CUDA's calls mean the thread's current device. Where that is another one, the context is current for this call alone:
     /// cudaSetDevice would change the caller's thread, and setting its device again may start a context there.
     ///
-    /// - Parameter isRelease: What is given back names its device itself, so the call is made even where the context cannot be had.
+    /// - Parameter isRelease: What is given back names its device itself, so the call is made even where the context
+    ///   cannot be had.
     private func onDevice(
         isRelease: Bool = false, _ body: (UnsafePointer<mc_cudart>) -> mc_error
     ) -> mc_error {

@@ -1,6 +1,7 @@
 import CMoECUDA
 
-/// What the runtime does not offer: a device's name and size without starting a context, and its context made current for a call.
+/// What the runtime does not offer: a device's name and size without starting a context, and its context made current
+/// for a call.
 struct CUDADriver: Sendable {
     private let runtime: CUDARuntime
     private let functions: mc_driver

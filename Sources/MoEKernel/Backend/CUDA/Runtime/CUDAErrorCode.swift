@@ -13,17 +13,18 @@ struct CUDAErrorCode: RawRepresentable, Sendable, Hashable {
     static let noDevice = Self(mc_cudaErrorNoDevice)
     static let notReady = Self(mc_cudaErrorNotReady)
 
-    /// Whether the context is lost with it: CUDA answers every later call with the same code. These are the codes of which NVIDIA's
-    /// headers say that the process has to be started anew, and the one for a context that somebody else destroyed.
+    /// Whether the context is lost with it: CUDA answers every later call with the same code. These are the codes of
+    /// which NVIDIA's headers say that the process has to be started anew, and the one for a context that somebody else
+    /// destroyed.
     var isSticky: Bool { Self.sticky.contains(self) }
 
     private static let sticky: Set<Self> = Set(
         [
-            mc_cudaErrorContained, mc_cudaErrorIllegalAddress, mc_cudaErrorLaunchTimeout, mc_cudaErrorContextIsDestroyed,
-            mc_cudaErrorAssert, mc_cudaErrorHardwareStackError, mc_cudaErrorIllegalInstruction,
-            mc_cudaErrorMisalignedAddress, mc_cudaErrorInvalidAddressSpace, mc_cudaErrorInvalidPc,
-            mc_cudaErrorLaunchFailure, mc_cudaErrorTensorMemoryLeak, mc_cudaErrorMpsClientTerminated,
-            mc_cudaErrorExternalDevice,
+            mc_cudaErrorContained, mc_cudaErrorIllegalAddress, mc_cudaErrorLaunchTimeout,
+            mc_cudaErrorContextIsDestroyed, mc_cudaErrorAssert, mc_cudaErrorHardwareStackError,
+            mc_cudaErrorIllegalInstruction, mc_cudaErrorMisalignedAddress, mc_cudaErrorInvalidAddressSpace,
+            mc_cudaErrorInvalidPc, mc_cudaErrorLaunchFailure, mc_cudaErrorTensorMemoryLeak,
+            mc_cudaErrorMpsClientTerminated, mc_cudaErrorExternalDevice,
         ].map { Self($0) })
 
     /// What a program is told.

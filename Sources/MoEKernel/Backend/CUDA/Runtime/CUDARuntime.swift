@@ -56,8 +56,8 @@ package final class CUDARuntime: @unchecked Sendable {
         return Int(count)
     }
 
-    /// One device as this process uses it. Who asks for the same one while it is in use gets the same object, and so shares its memory
-    /// pool and the news that its context is lost.
+    /// One device as this process uses it. Who asks for the same one while it is in use gets the same object, and so
+    /// shares its memory pool and the news that its context is lost.
     ///
     /// - Throws: ``MoEError/cuda(_:)``: no driver, no such device, too old a device, a context that cannot be started.
     func device(_ index: Int) throws(MoEError) -> CUDADevice {

@@ -10,8 +10,8 @@ public final class CUDAGraph: @unchecked Sendable {
     /// Records what `body` gives `stream` to do; nothing of it is done yet.
     ///
     /// - Parameter body: Must neither allocate device memory nor wait for the stream.
-    /// - Throws: What `body` throws; ``MoEError/cuda(_:)``, of kind ``CUDAFailure/Kind/captureFailed`` for work that a graph cannot
-    ///   hold. The stream is then as before.
+    /// - Throws: What `body` throws; ``MoEError/cuda(_:)``, of kind ``CUDAFailure/Kind/captureFailed`` for work that a
+    ///   graph cannot hold. The stream is then as before.
     public init(capturing stream: CUDAStream, _ body: () throws(MoEError) -> Void) throws(MoEError) {
         let context = stream.device.context
         let graph = try Self.capture(stream, body)
@@ -59,7 +59,8 @@ public final class CUDAGraph: @unchecked Sendable {
         return graph
     }
 
-    /// Ends a capture whose graph nobody wants. That CUDA calls it invalidated is no news: its cause is on its way to the caller.
+    /// Ends a capture whose graph nobody wants. That CUDA calls it invalidated is no news: its cause is on its way to
+    /// the caller.
     private static func abandon(_ stream: CUDAStream) {
         var graph: OpaquePointer?
         let context = stream.device.context

@@ -1,7 +1,8 @@
 import CMoECUDA
 
 extension CUDAStream {
-    /// Copies from the host, in stream order. From page-locked memory it returns at once; the bytes have to stay until the copy is done.
+    /// Copies from the host, in stream order. From page-locked memory it returns at once; the bytes have to stay until
+    /// the copy is done.
     func copyToDevice(_ target: UnsafeMutableRawPointer, from source: UnsafeRawBufferPointer) throws(MoEError) {
         try copy(target, source.baseAddress, source.count, mc_cudaMemcpyHostToDevice)
     }

@@ -21,8 +21,8 @@ public final class CUDAStream: @unchecked Sendable {
 
     /// The caller's stream.
     ///
-    /// - Parameter handle: A `cudaStream_t`; nil is the default stream. It has to stay valid as long as this object and everything made
-    ///   on it; it is not destroyed.
+    /// - Parameter handle: A `cudaStream_t`; nil is the default stream. It has to stay valid as long as this object and
+    ///   everything made on it; it is not destroyed.
     /// - Throws: ``MoEError/input(name:value:expectation:)`` for another device's stream, ``MoEError/cuda(_:)``.
     public init(borrowing handle: UnsafeMutableRawPointer?, on device: CUDADevice) throws(MoEError) {
         let stream = handle.map { OpaquePointer($0) }
@@ -73,14 +73,16 @@ public final class CUDAStream: @unchecked Sendable {
         return status != mc_cudaStreamCaptureStatusNone
     }
 
-    /// Whether memory can be given back in this stream's order now: in a capture that would spoil the graph. On a lost context it can.
+    /// Whether memory can be given back in this stream's order now: in a capture that would spoil the graph. On a lost
+    /// context it can.
     func mayRelease() -> Bool {
         do throws(MoEError) { return try !isCapturing() } catch { return true }
     }
 
     func check(_ other: CUDADevice, _ name: String) throws(MoEError) {
         guard other === device else {
-            throw .input(name: name, value: "on device \(other.index)", expectation: "on device \(device.index), the stream's")
+            throw .input(
+                name: name, value: "on device \(other.index)", expectation: "on device \(device.index), the stream's")
         }
     }
 }
