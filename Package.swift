@@ -43,17 +43,28 @@ let package = Package(
         .library(name: "MoEKernel", targets: ["MoEKernel"]),
         .executable(name: "moe-bench", targets: ["moe-bench"]),
     ],
+    traits: [
+        .trait(
+            name: "CUDA",
+            description: "Links libcudart rather than opening it at run time; CPATH and LIBRARY_PATH lead to a toolkit."
+        ),
+        .default(enabledTraits: []),
+    ],
     targets: [
         .target(name: "CPlatform", linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
         .target(
-            name: "CMoECUDA", exclude: ["kernels"], linkerSettings: [.linkedLibrary("dl", .when(platforms: [.linux]))]),
+            name: "CMoECUDA", exclude: ["kernels"],
+            cSettings: [.define("MOE_LINK_CUDART", .when(platforms: [.linux], traits: ["CUDA"]))],
+            linkerSettings: [
+                .linkedLibrary("cudart", .when(platforms: [.linux], traits: ["CUDA"])),
+                .linkedLibrary("dl", .when(platforms: [.linux])),
+            ]),
         .target(name: "MicroKernels", dependencies: ["CPlatform"], swiftSettings: optimised),
         .target(
             name: "MoEKernel", dependencies: ["MicroKernels", "CPlatform", "CMoECUDA"] + instructionSetModules,
             swiftSettings: optimised + lifetimes),
         .target(
-            name: "MoEBench", dependencies: ["MoEKernel", "CPlatform", "CMoECUDA"], swiftSettings: optimised + lifetimes
-        ),
+            name: "MoEBench", dependencies: ["MoEKernel", "CPlatform"], swiftSettings: optimised + lifetimes),
         .executableTarget(name: "moe-bench", dependencies: ["MoEBench", "MoEKernel"], swiftSettings: optimised),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
         // The CUDA kernels' sources, run on the CPU: optimised like all that computes, or the tests take for ever.
@@ -62,10 +73,11 @@ let package = Package(
             cxxSettings: [
                 .headerSearchPath("."), .headerSearchPath("../../Sources/CMoECUDA/kernels"), .unsafeFlags(["-O2"]),
             ]),
+        .target(name: "CUDAFake", dependencies: ["CMoECUDA"], path: "Tests/CUDAFake"),
         .target(name: "VectorCases", dependencies: ["MoEKernel"], path: "Tests/VectorCases"),
         .testTarget(
             name: "MoEKernelTests",
-            dependencies: ["MoEKernel", "MicroKernels", "CPlatform", "AllocationCounter", "VectorCases"],
+            dependencies: ["MoEKernel", "MicroKernels", "CPlatform", "AllocationCounter", "CUDAFake", "VectorCases"],
             exclude: ["Fixtures"], swiftSettings: optimised + lifetimes),
         .testTarget(
             name: "MoEBenchTests", dependencies: ["MoEBench", "MoEKernel", "VectorCases"],
@@ -73,6 +85,6 @@ let package = Package(
         .testTarget(
             name: "CUDAKernelTests", dependencies: ["CUDAKernelHost"], swiftSettings: optimised),
     ] + instructionSets,
-    cLanguageStandard: .gnu17,
+    cLanguageStandard: .gnu2x,
     cxxLanguageStandard: .cxx20
 )

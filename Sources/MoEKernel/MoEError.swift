@@ -17,6 +17,8 @@ public enum MoEError: Error, Sendable, Hashable {
     case outOfMemory(bytes: Int, purpose: String)
     /// The machine, or this build, lacks what was asked for.
     case unavailable(what: String, reason: String)
+    /// An NVIDIA GPU cannot be used, or failed: the call, CUDA's code, and the remedy.
+    case cuda(CUDAFailure)
 }
 
 extension MoEError: CustomStringConvertible {
@@ -38,6 +40,8 @@ extension MoEError: CustomStringConvertible {
             "out of memory: \(bytes) bytes for \(purpose)"
         case .unavailable(let what, let reason):
             "\(what) is not available: \(reason)"
+        case .cuda(let failure):
+            "\(failure)"
         }
     }
 }

@@ -10,6 +10,7 @@ enum CommonOptions {
     static let tuning = Option(
         "tuning", "LIST",
         help: "replaces \(CPUTuning.fieldNames.joined(separator: ", ")), as in tile-rows=4,direct-tiles=0")
+    static let device = Option("device", "NAME", help: "cpu, cuda or cuda:N [cpu]")
     static let seed = Option("seed", "N", help: "seed of weights and input [1]")
     static let json = Option(
         "json", "FILE", aliases: ["output-file"], help: "write samples and everything about them to FILE")
@@ -24,6 +25,19 @@ enum CommonOptions {
             throw MoEError.unavailable(what: set.rawValue, reason: "this processor does not have it")
         }
         return set
+    }
+
+    /// Ends the command where the layer is to run on a GPU: this build has the CUDA runtime's side, and no layer on it.
+    static func requireProcessor(_ arguments: Arguments) throws {
+        guard let name = try arguments.text("device") else { return }
+        guard let device = Device(name) else {
+            throw UsageError("--device is \"\(name)\"; expected cpu, cuda or cuda:N, N from 0")
+        }
+        try device.check()
+        guard device == .cpu else {
+            throw MoEError.unavailable(
+                what: "a layer on \(device)", reason: "this build computes layers on the CPU only")
+        }
     }
 
     /// This machine's tuning with what the option replaces; nil without the option.

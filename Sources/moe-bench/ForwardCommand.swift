@@ -25,10 +25,11 @@ enum ForwardCommand: Command {
             help: "gets y (of x's shape; BF16 for BF16, else F32), router_logits, topk_indices, topk_weights, combine, "
                 + "expert_load, kept, aux_loss, z_loss and what else the family has"),
         Option("dtype", "TYPE", help: "how weights are kept: fp32, bf16 or fp16; without it, as stored"),
-        CommonOptions.threads, CommonOptions.instructionSet,
+        CommonOptions.device, CommonOptions.threads, CommonOptions.instructionSet,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
+        try CommonOptions.requireProcessor(arguments)
         guard let layer = try arguments.number("layer", in: 0...1_000_000) as Int? else {
             throw UsageError("--layer is missing")
         }

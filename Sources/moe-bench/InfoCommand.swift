@@ -30,7 +30,7 @@ enum InfoCommand: Command {
             ("threads", "\(machine.processors)"),
             ("caches", machine.caches),
             ("memory", machine.memoryBytes > 0 ? Format.bytes(machine.memoryBytes) : "unknown"),
-            ("CUDA", CUDAStatus().description),
+            ("CUDA", CUDASurvey.ofThisMachine.description),
         ]
         let width = rows.map(\.0.count).max() ?? 0
         Terminal.print(

@@ -3,10 +3,6 @@ import MoEKernel
 
 /// One configuration, measured as the suite measures its own.
 enum RunCommand: Command {
-    enum Device: String, CaseIterable {
-        case cpu
-    }
-
     static let name = "run"
     static let summary = "measures one configuration"
     static let examples: [(line: String, meaning: String)] = [
@@ -44,14 +40,14 @@ enum RunCommand: Command {
                 "softmax; grouped: sigmoid, bias, the better half of the groups; hierarchical: a router over groups and "
                 + "one within [softmax]"),
         Option("groups", "G", help: "groups of experts of a grouped or hierarchical router [8]"),
-        Option("device", "NAME", help: "cpu [cpu]"),
+        CommonOptions.device,
         Option("seconds", "S", help: "seconds of timed calls [6]"),
         CommonOptions.threads, CommonOptions.instructionSet, CommonOptions.tuning, CommonOptions.seed,
         CommonOptions.json,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
-        _ = try arguments.choice("device", Device.self)
+        try CommonOptions.requireProcessor(arguments)
         // Any whole number is taken here: the configuration says best what is wrong with one.
         let size = Int.min...Int.max
         var workload = Workload(

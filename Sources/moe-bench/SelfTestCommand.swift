@@ -9,9 +9,10 @@ enum SelfTestCommand: Command {
         ("moe-bench selftest", "after carrying the binary to another machine"),
         ("moe-bench selftest --instruction-set avx2", "one instruction set alone"),
     ]
-    static let options = [CommonOptions.instructionSet, CommonOptions.threads]
+    static let options = [CommonOptions.device, CommonOptions.instructionSet, CommonOptions.threads]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
+        try CommonOptions.requireProcessor(arguments)
         let set = try CommonOptions.instructionSet(arguments)
         let pool = try ThreadPool(threads: try CommonOptions.threads(arguments))
         var passed = 0, failed = 0

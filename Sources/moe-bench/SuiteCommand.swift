@@ -14,11 +14,12 @@ enum SuiteCommand: Command {
         ),
     ]
     static let options = [
-        CommonOptions.json, CommonOptions.threads, CommonOptions.seed, CommonOptions.instructionSet,
-        CommonOptions.tuning,
+        CommonOptions.json, CommonOptions.device, CommonOptions.threads, CommonOptions.seed,
+        CommonOptions.instructionSet, CommonOptions.tuning,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
+        try CommonOptions.requireProcessor(arguments)
         let seed = try CommonOptions.seed(arguments)
         let entries = DefaultSuite.entries.map { entry in
             var workload = entry.workload

@@ -1,7 +1,8 @@
-// Finds the CUDA runtime without needing it: libcudart is opened at first use, so that one build serves every machine.
+// Reaches the CUDA runtime and carries the kernels' image. By default libcudart is opened at first use, so that one build
+// serves every machine; with the trait CUDA it is linked.
 #pragma once
 
-#include <stddef.h>
+#include "cudart.h"
 
 #include "../kernels/parameters.h"
 
@@ -9,16 +10,19 @@
 extern "C" {
 #endif
 
-/// What was found of CUDA. `runtime_version` and `driver_version` are CUDA's own (1000 × major + 10 × minor), 0 when absent.
-typedef struct {
-    int runtime_version;
-    int driver_version;
-    int device_count;
-} mc_status;
+/// The runtime's entry points: of the library that MOE_CUDART names, else of libcudart 13 or 12 on the library path,
+/// opened once. NULL where there is none, with the reason in `why`, which stays valid. A build that links libcudart has
+/// it always and does not look at MOE_CUDART.
+const mc_cudart *_Nullable mc_cudart_load(const char *_Nullable *_Nonnull why);
 
-/// Looks for libcudart (the environment variable MOE_CUDART, then versions 13 and 12). Returns 1 when a runtime, a driver and
-/// at least one device were found, else 0 with the reason in `why` (at most `capacity` bytes, always terminated).
-int mc_probe(mc_status *_Nonnull status, char *_Nonnull why, size_t capacity);
+/// Whether libcudart was linked when this was built.
+int mc_cudart_is_linked(void);
+
+/// Asks the runtime for the driver's entry points. On an error `missing` names the one that could not be had.
+mc_error mc_driver_load(const mc_cudart *_Nonnull runtime, mc_driver *_Nonnull driver, const char *_Nullable *_Nonnull missing);
+
+/// The kernels' image; NULL and 0 bytes where this was built without one.
+const void *_Nullable mc_image(size_t *_Nonnull byte_count);
 
 #ifdef __cplusplus
 }

@@ -1,4 +1,3 @@
-import CMoECUDA
 import CPlatform
 import MoEKernel
 
@@ -50,25 +49,5 @@ package struct Machine: Sendable, Hashable, Codable {
     package var caches: String {
         let levels = [("L1", l1Bytes), ("L2", l2Bytes), ("L3", l3Bytes)].filter { $0.1 > 0 }
         return levels.isEmpty ? "unknown" : levels.map { "\($0) \(Format.bytes($1))" }.joined(separator: ", ")
-    }
-}
-
-/// Whether CUDA could be used, in one line.
-package struct CUDAStatus: Sendable, Hashable {
-    package let isAvailable: Bool
-    package let description: String
-
-    package init() {
-        var status = mc_status()
-        var why = [CChar](repeating: 0, count: 256)
-        isAvailable = mc_probe(&status, &why, why.count) == 1
-        func version(_ number: Int32) -> String { "\(number / 1000).\(number % 1000 / 10)" }
-        if isAvailable {
-            description =
-                "\(status.device_count) device\(status.device_count == 1 ? "" : "s"), runtime "
-                + "\(version(status.runtime_version)), driver \(version(status.driver_version))"
-        } else {
-            description = String(decoding: why.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        }
     }
 }

@@ -1,0 +1,141 @@
+import CMoECUDA
+
+/// An NVIDIA GPU as this process uses it: its properties, its context and its memory pool. Layers on one device share it.
+///
+/// The context is the device's primary one, which other CUDA libraries of the process use too; neither the thread's
+/// current device nor another library's memory pool is changed.
+public final class CUDADevice: Sendable {
+    /// What kind of device it is.
+    public let properties: Properties
+
+    let context: CUDAContext
+    let memory: DeviceMemoryPool
+
+    /// The device's number, from 0, in the order of `CUDA_VISIBLE_DEVICES`.
+    public var index: Int { properties.index }
+
+    /// The device of that number; whoever asks while it is in use gets the same object.
+    ///
+    /// - Throws: ``MoEError/cuda(_:)``: no runtime, no driver, no such device, a device below compute capability 8.0, a
+    ///   context that cannot be started.
+    public static func numbered(_ index: Int) throws(MoEError) -> CUDADevice {
+        try CUDARuntime.loaded.get().device(index)
+    }
+
+    init(_ runtime: CUDARuntime, _ index: Int) throws(MoEError) {
+        properties = try Properties(runtime, index)
+        try properties.checkSupport()
+        context = try CUDAContext(runtime, CUDADriver(runtime), index)
+        memory = try DeviceMemoryPool(context, inStreamOrder: properties.supportsMemoryPools)
+    }
+
+    /// Waits for all work on the device.
+    ///
+    /// - Throws: ``MoEError/cuda(_:)``: what went wrong in that work, or in giving something back before.
+    public func synchronize() throws(MoEError) {
+        try context.perform("cudaDeviceSynchronize") { $0.pointee.cudaDeviceSynchronize() }
+        try context.reportReleases()
+    }
+
+    /// Bytes of device memory that are free, for every process on the device.
+    ///
+    /// - Throws: ``MoEError/cuda(_:)``.
+    public func freeBytes() throws(MoEError) -> Int {
+        var free = 0, total = 0
+        try context.perform("cudaMemGetInfo") { $0.pointee.cudaMemGetInfo(&free, &total) }
+        return free
+    }
+}
+
+extension CUDADevice {
+    /// What kind of device it is; asked without starting a context on it.
+    public struct Properties: Sendable, Hashable {
+        /// The device's number, from 0.
+        public let index: Int
+        /// As in "NVIDIA H200".
+        public let name: String
+        /// Compute capability, as in 9.0: the kind of machine code it runs.
+        public let computeCapability: ComputeCapability
+        public let multiprocessors: Int
+        /// Bytes of its memory.
+        public let memoryBytes: Int
+        public let l2Bytes: Int
+        public let warpSize: Int
+        public let threadsPerBlock: Int
+        public let threadsPerMultiprocessor: Int
+        public let registersPerMultiprocessor: Int
+        /// Bytes of shared memory of a multiprocessor.
+        public let sharedBytesPerMultiprocessor: Int
+        /// The most of them that one block may have, which a kernel has to ask for.
+        public let sharedBytesPerBlock: Int
+        /// Whether memory can be had in stream order.
+        public let supportsMemoryPools: Bool
+
+        /// One attribute after the other: the layout of cudaDeviceProp differs between CUDA's major versions.
+        init(_ runtime: CUDARuntime, _ index: Int) throws(MoEError) {
+            let count = try runtime.deviceCount()
+            guard 0..<count ~= index else {
+                throw .cuda(
+                    CUDAFailure(
+                        .noDevice, call: "cudaGetDeviceCount",
+                        problem: "device \(index) was asked for; CUDA finds \(count), counted from 0"))
+            }
+            func attribute(_ attribute: Int) throws(MoEError) -> Int {
+                var value: Int32 = 0
+                try runtime.check(
+                    runtime.entryPoints.pointee.cudaDeviceGetAttribute(&value, Int32(attribute), Int32(index)),
+                    "cudaDeviceGetAttribute")
+                return Int(value)
+            }
+            let driver = try CUDADriver(runtime)
+            self.index = index
+            name = try driver.name(ofDevice: index)
+            memoryBytes = try driver.memoryBytes(ofDevice: index)
+            computeCapability = ComputeCapability(
+                major: try attribute(mc_cudaDevAttrComputeCapabilityMajor),
+                minor: try attribute(mc_cudaDevAttrComputeCapabilityMinor))
+            multiprocessors = try attribute(mc_cudaDevAttrMultiProcessorCount)
+            l2Bytes = try attribute(mc_cudaDevAttrL2CacheSize)
+            warpSize = try attribute(mc_cudaDevAttrWarpSize)
+            threadsPerBlock = try attribute(mc_cudaDevAttrMaxThreadsPerBlock)
+            threadsPerMultiprocessor = try attribute(mc_cudaDevAttrMaxThreadsPerMultiProcessor)
+            registersPerMultiprocessor = try attribute(mc_cudaDevAttrMaxRegistersPerMultiprocessor)
+            sharedBytesPerMultiprocessor = try attribute(mc_cudaDevAttrMaxSharedMemoryPerMultiprocessor)
+            sharedBytesPerBlock = try attribute(mc_cudaDevAttrMaxSharedMemoryPerBlockOptin)
+            supportsMemoryPools = try attribute(mc_cudaDevAttrMemoryPoolsSupported) != 0
+        }
+
+        /// Throws for a device that the kernels' instructions do not exist on.
+        func checkSupport() throws(MoEError) {
+            guard computeCapability >= .least else {
+                throw .cuda(
+                    CUDAFailure(
+                        .unsupportedArchitecture, call: "cudaDeviceGetAttribute",
+                        problem: "device \(index), \(name), has compute capability \(computeCapability); "
+                            + "the kernels need \(ComputeCapability.least)"))
+            }
+        }
+    }
+
+    /// As in 9.0.
+    public struct ComputeCapability: Sendable, Hashable, Comparable, CustomStringConvertible {
+        public let major: Int
+        public let minor: Int
+
+        /// The least that the kernels run on (Ampere): below, there is no cp.async and no bf16 on tensor cores.
+        static let least = ComputeCapability(major: 8, minor: 0)
+
+        public static func < (one: Self, other: Self) -> Bool {
+            (one.major, one.minor) < (other.major, other.minor)
+        }
+
+        public var description: String { "\(major).\(minor)" }
+    }
+}
+
+extension CUDADevice.Properties: CustomStringConvertible {
+    /// As in "0: NVIDIA H200, compute capability 9.0, 132 multiprocessors".
+    public var description: String {
+        "\(index): \(name), compute capability \(computeCapability), \(multiprocessors) multiprocessors"
+    }
+}

@@ -1,0 +1,102 @@
+import CMoECUDA
+
+/// A queue of work on one device: this library's own, or the caller's.
+public final class CUDAStream: @unchecked Sendable {
+    public let device: CUDADevice
+    let handle: OpaquePointer?
+    private let isOwned: Bool
+
+    /// A new stream, which does not wait for the default one.
+    ///
+    /// - Throws: ``MoEError/cuda(_:)``.
+    public init(on device: CUDADevice) throws(MoEError) {
+        var stream: OpaquePointer?
+        try device.context.perform("cudaStreamCreateWithFlags") {
+            $0.pointee.cudaStreamCreateWithFlags(&stream, UInt32(mc_cudaStreamNonBlocking))
+        }
+        self.device = device
+        handle = stream
+        isOwned = true
+    }
+
+    /// The caller's stream.
+    ///
+    /// - Parameter handle: A `cudaStream_t`; nil is the default stream. It has to stay valid as long as this object and
+    ///   everything made on it; it is not destroyed.
+    /// - Throws: ``MoEError/input(name:value:expectation:)`` for another device's stream, ``MoEError/cuda(_:)``.
+    public init(borrowing handle: UnsafeMutableRawPointer?, on device: CUDADevice) throws(MoEError) {
+        let stream = handle.map { OpaquePointer($0) }
+        var index: Int32 = -1
+        try device.context.perform("cudaStreamGetDevice") { $0.pointee.cudaStreamGetDevice(stream, &index) }
+        guard index == device.index else {
+            throw .input(name: "stream", value: "one of device \(index)", expectation: "one of device \(device.index)")
+        }
+        self.device = device
+        self.handle = stream
+        isOwned = false
+    }
+
+    deinit {
+        guard isOwned else { return }
+        device.context.release("cudaStreamDestroy") { $0.pointee.cudaStreamDestroy(handle) }
+    }
+
+    /// The `cudaStream_t`, for other CUDA libraries.
+    public var rawHandle: UnsafeMutableRawPointer? { handle.map { UnsafeMutableRawPointer($0) } }
+
+    /// Waits for all work given so far.
+    ///
+    /// - Throws: ``MoEError/cuda(_:)``: what went wrong in that work, or in giving something back before.
+    public func synchronize() throws(MoEError) {
+        try device.context.perform("cudaStreamSynchronize") { $0.pointee.cudaStreamSynchronize(handle) }
+        try device.context.reportReleases()
+    }
+
+    /// Whether all work given so far is done.
+    ///
+    /// - Throws: ``MoEError/cuda(_:)``: what went wrong in that work.
+    public func isIdle() throws(MoEError) -> Bool {
+        try device.context.isDone("cudaStreamQuery") { $0.pointee.cudaStreamQuery(handle) }
+    }
+
+    /// Work given from now on waits until the event, as last recorded, has come.
+    ///
+    /// - Throws: ``MoEError/cuda(_:)``.
+    public func wait(for event: CUDAEvent) throws(MoEError) {
+        try device.context.perform("cudaStreamWaitEvent") { $0.pointee.cudaStreamWaitEvent(handle, event.handle, 0) }
+    }
+
+    /// Whether work is recorded into a graph rather than done.
+    func isCapturing() throws(MoEError) -> Bool {
+        var status: mc_capture_status = 0
+        try device.context.perform("cudaStreamIsCapturing") { $0.pointee.cudaStreamIsCapturing(handle, &status) }
+        return status != mc_cudaStreamCaptureStatusNone
+    }
+
+    /// Whether memory can be given back in this stream's order now: in a capture that would spoil the graph. On a lost
+    /// context it can.
+    func mayRelease() -> Bool {
+        do throws(MoEError) { return try !isCapturing() } catch { return true }
+    }
+
+    func check(_ other: CUDADevice, _ name: String) throws(MoEError) {
+        guard other === device else {
+            throw .input(
+                name: name, value: "on device \(other.index)", expectation: "on device \(device.index), the stream's")
+        }
+    }
+}
+
+extension CUDAContext {
+    /// Asks whether something is done, which CUDA answers with an error code that is no error.
+    func isDone(_ call: String, _ body: (UnsafePointer<mc_cudart>) -> mc_error) throws(MoEError) -> Bool {
+        var isDone = true
+        try perform(call) { entryPoints in
+            let answer = body(entryPoints)
+            guard answer == CUDAErrorCode.notReady.rawValue else { return answer }
+            isDone = false
+            return CUDAErrorCode.success.rawValue
+        }
+        return isDone
+    }
+}

@@ -1,0 +1,71 @@
+import CUDAFake
+import Testing
+
+@testable import MoEKernel
+
+@Suite struct KernelLibraryTests {
+    @Test func kernelsRunOnWhatTheyAreGiven() throws {
+        try withFakeMachine { runtime in
+            let stream = try CUDAStream(on: runtime.device(0))
+            let image = FakeImage()
+            let kernel = try KernelLibrary(image.image, on: stream.device).kernel("fake_add", threads: 128)
+            let x = try DeviceTensor(Tensor<Float>(shape: [3], [1, 2, 3]), on: stream)
+            try kernel.launch(
+                fake_add_parameters(x: x.address.assumingMemoryBound(to: Float.self), value: 0.5, count: 2),
+                grid: .init(x: 5), on: stream)
+            #expect(try x.tensor(of: Float.self, on: stream).elements == [1.5, 2.5, 3])
+            let launch = fake_launch_at(0)
+            #expect(launch.grid.x == 5 && launch.block.x == 128 && launch.dynamic_shared_bytes == 0)
+        }
+    }
+
+    /// A kernel keeps its library: the fake notices a handle of one that is unloaded.
+    @Test func kernelKeepsItsLibrary() throws {
+        try withFakeMachine { runtime in
+            let stream = try CUDAStream(on: runtime.device(0))
+            let image = FakeImage()
+            func kernel() throws -> CUDAKernel {
+                try KernelLibrary(image.image, on: stream.device).kernel("fake_store", threads: 32)
+            }
+            let store = try kernel()
+            let x = try DeviceTensor(Tensor<Float>(shape: [1], [0]), on: stream)
+            try store.launch(
+                fake_store_parameters(to: x.address.assumingMemoryBound(to: Float.self), value: 7), grid: .init(x: 1),
+                on: stream)
+            #expect(try x.tensor(of: Float.self, on: stream).elements == [7])
+        }
+    }
+
+    /// How many blocks are resident follows from threads and shared memory; more than 48 KiB has to be allowed first.
+    @Test func sharedMemory() throws {
+        try withFakeMachine { runtime in
+            let device = try runtime.device(1)
+            let image = FakeImage()
+            let library = try KernelLibrary(image.image, on: device)
+            let small = try library.kernel("fake_add", threads: 256)
+            #expect(small.blocksPerMultiprocessor == 8 && small.residentBlocks == 8 * 132)
+            let large = try library.kernel("fake_add", threads: 256, dynamicSharedBytes: 100 << 10)
+            #expect(large.blocksPerMultiprocessor == 2 && large.dynamicSharedBytes == 100 << 10)
+            for (threads, bytes) in [(0, 0), (1025, 0), (32, -1), (32, 228 << 10)] {
+                let failure = try cudaFailure {
+                    _ = try library.kernel("fake_add", threads: threads, dynamicSharedBytes: bytes)
+                }
+                #expect(failure.kind == .tooLarge && failure.remedy.contains("smaller"))
+            }
+            // With the kibibyte that the kernel declares this is too much, as CUDA says.
+            let failure = try cudaFailure {
+                _ = try library.kernel("fake_add", threads: 32, dynamicSharedBytes: 227 << 10)
+            }
+            #expect(failure.call == "cudaKernelSetAttributeForDevice" && failure.problem.contains("fake_add"))
+        }
+    }
+
+    @Test func embeddedImageIsThereOrSaysThatItIsNot() throws {
+        do {
+            #expect(try !KernelImage.embedded().bytes.isEmpty)
+        } catch {
+            let failure = try cudaFailure { throw error }
+            #expect(failure.kind == .incompleteImage && failure.remedy.contains("Benchmarks/kernels.sh"))
+        }
+    }
+}
