@@ -277,7 +277,7 @@ import Testing
         var elements = x.elements
         elements[65 + 40] = .infinity
         elements[2 * 65] = .nan
-        elements[3 * 65 + 64] = 1e30
+        elements[3 * 65 + 64] = 1e15
         x = try Tensor(shape: [12, 65], elements)
         let y = try layer.forward(x).y.elements
         #expect(y[65..<130].contains { !$0.isFinite })
@@ -299,7 +299,7 @@ import Testing
         let x = try Tensor<Float>.random([64, 512], seed: 8)
         let y = try exact.forward(x).y.elements.map { Double($0) }
         let error = relativeError(try rounded.forward(x).y.elements, y)
-        #expect(error > 0.001 && error < 0.004, "\(error)")
+        #expect(error > 0.002 && error < 0.004, "\(error)")
     }
 
     @Test(arguments: [
