@@ -21,6 +21,16 @@ package struct Work: Sendable, Hashable, Codable {
         self.workingSet = workingSet ?? bytes
     }
 
+    /// Files of a time before there were rounded activations do not tell of them.
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        flops = try values.decode(Int.self, forKey: .flops)
+        byteOperations = try values.decodeIfPresent(Int.self, forKey: .byteOperations) ?? 0
+        pairOperations = try values.decodeIfPresent(Int.self, forKey: .pairOperations) ?? 0
+        bytes = try values.decode(Int.self, forKey: .bytes)
+        workingSet = try values.decode(Int.self, forKey: .workingSet)
+    }
+
     /// A stage without multiply-adds, whose cost is neither arithmetic nor traffic.
     package static let uncounted = Work(flops: 0, bytes: 0)
 
