@@ -27,10 +27,16 @@ let lifetimes: [SwiftSetting] = [.enableExperimentalFeature("Lifetimes")]
         .target(
             name: "MicroKernelsAVX512VNNI", dependencies: ["MicroKernels", "CPlatform"],
             swiftSettings: optimised + [.unsafeFlags(["-Xcc", "-march=x86-64-v4", "-Xcc", "-mavx512vnni"])]),
+        .target(
+            name: "MicroKernelsAVX2Pairs", dependencies: ["MicroKernels", "CPlatform"],
+            swiftSettings: optimised + [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]),
+        .target(
+            name: "MicroKernelsAVX512BF16", dependencies: ["MicroKernels", "CPlatform"],
+            swiftSettings: optimised + [.unsafeFlags(["-Xcc", "-march=x86-64-v4", "-Xcc", "-mavx512bf16"])]),
     ]
     let instructionSetModules: [Target.Dependency] = [
         "MicroKernelsAVX2", "MicroKernelsAVX512", "MicroKernelsAVX2Bytes", "MicroKernelsAVX2VNNI",
-        "MicroKernelsAVX512VNNI",
+        "MicroKernelsAVX512VNNI", "MicroKernelsAVX2Pairs", "MicroKernelsAVX512BF16",
     ]
 #else
     let instructionSets: [Target] = []

@@ -25,8 +25,10 @@ for line in text.splitlines():
 failures = []
 largest = {"ymm": 0, "zmm": 0}
 lookups = {"ymm": 0, "zmm": 0}
-# The most products of bytes in a loop, by instruction and register.
-dots = {("vpmaddubsw", "ymm"): 0, ("vpdpbusd", "ymm"): 0, ("vpdpbusd", "zmm"): 0}
+# The most products of bytes, or of pairs, in a loop, by instruction and register.
+dots = {("vpmaddubsw", "ymm"): 0, ("vpdpbusd", "ymm"): 0, ("vpdpbusd", "zmm"): 0, ("vdpbf16ps", "zmm"): 0}
+# The most multiply-adds of a loop over pairs on AVX2.
+pairs = 0
 loops = 0
 for name, body in functions.items():
     # Mangled names abbreviate repeated parts, but every function of an AVX module names its instruction set.
@@ -52,7 +54,7 @@ for name, body in functions.items():
         inside = [i for i in body if start <= i[0] <= end]
         fused = [i for i in inside if i[1].startswith("vfmadd") and i[1].endswith("ps")]
         decoded = [i for i in inside if i[1] in ("vpshufb", "vcvtph2ps")]
-        products = [i for i in inside if i[1] in ("vpmaddubsw", "vpdpbusd")]
+        products = [i for i in inside if i[1] in ("vpmaddubsw", "vpdpbusd", "vdpbf16ps")]
         for product in products[:1]:
             kind = product[1], "zmm" if "%zmm" in product[2] else "ymm"
             dots[kind] = max(dots[kind], len(products))
@@ -62,6 +64,8 @@ for name, body in functions.items():
         if len(fused) >= 32:
             lookups[width] = max(lookups[width], sum(i[1] == "vpshufb" for i in decoded))
         largest[width] = max(largest[width], len(fused))
+        if "AVX2Pairs" in name and "4tile" in name:
+            pairs = max(pairs, len(fused))
         loops += 1
         if any(i[1].startswith("call") for i in inside):
             failures.append(f"a call in a hot loop of {name} at {start:x}")
@@ -76,10 +80,13 @@ if largest["zmm"] < 24:
 for width, count in lookups.items():
     if count < 16:
         failures.append(f"the tile of one row over four-bit codes is missing: {count} look-ups in {width}, not 16")
-# Full tiles: four rows by two vectors of two nibbles, four by two of bytes without signs, twelve by one.
-for (mnemonic, register), wanted in {("vpmaddubsw", "ymm"): 16, ("vpdpbusd", "ymm"): 16, ("vpdpbusd", "zmm"): 24}.items():
+# Full tiles: four rows by two vectors of two nibbles, four by two of bytes without signs, twelve by one; twelve by two of pairs.
+full = {("vpmaddubsw", "ymm"): 16, ("vpdpbusd", "ymm"): 16, ("vpdpbusd", "zmm"): 24, ("vdpbf16ps", "zmm"): 24}
+for (mnemonic, register), wanted in full.items():
     if (found := dots[mnemonic, register]) < wanted:
-        failures.append(f"a full tile of bytes is missing: {found} {mnemonic} in {register}, not {wanted}")
+        failures.append(f"a full tile of bytes or pairs is missing: {found} {mnemonic} in {register}, not {wanted}")
+if pairs < 24:
+    failures.append(f"the AVX2 tile of pairs of 6 × 16 is missing: its largest loop has {pairs} multiply-adds, not 24")
 for failure in failures[:20]:
     print(failure, file=sys.stderr)
 print(f"machine code: {len(functions)} functions, {loops} hot loops, {len(failures)} failures")

@@ -79,7 +79,7 @@ extension CodedColumns {
     @_alwaysEmitIntoClient @inline(__always) public static var hasZeroPoints: Bool { false }
 }
 
-extension VectorArithmetic {
+extension ColumnArithmetic {
     /// Vector `index` of the 16 columns' scales.
     @_alwaysEmitIntoClient @inline(__always)
     static func scales(_ row: UnsafeRawPointer, _ index: Int, wide: Bool) -> Vector {

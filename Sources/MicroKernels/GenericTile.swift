@@ -69,6 +69,6 @@ func genericColumns<ISA: InstructionSet>(
     switch format {
     case .bfloat16: BFloat16Row.columns(ISA.self, row, index)
     case .float16: Float16Row.columns(ISA.self, row, index)
-    case .float32, .coded, .byteDot: Float32Row.columns(ISA.self, row, index)
+    case .float32, .coded, .byteDot, .bfloat16Pairs: Float32Row.columns(ISA.self, row, index)
     }
 }

@@ -13,7 +13,10 @@ public protocol VectorArithmetic {
     static func multiplyAdd(_ sum: SIMD8<Float>, _ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float>
     static func multiplyAdd(_ sum: SIMD16<Float>, _ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float>
     static func multiplyAdd(_ sum: Float, _ a: Float, _ b: Float) -> Float
+}
 
+/// Arithmetic on numbers, or on codes with scales, that lie in rows of bf16.
+public protocol ColumnArithmetic: VectorArithmetic {
     /// Vector number `index` of the 16 columns of one row of a bf16 panel (see ``PanelLayout``), as fp32.
     static func bfloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
 }
@@ -36,8 +39,8 @@ extension FusedArithmetic {
 }
 
 /// What the register tiles over fp32 activations ask of an instruction set.
-public protocol InstructionSet: VectorArithmetic {
-    /// As ``VectorArithmetic/bfloat16Columns(_:_:)``, of an fp16 panel.
+public protocol InstructionSet: ColumnArithmetic {
+    /// As ``ColumnArithmetic/bfloat16Columns(_:_:)``, of an fp16 panel.
     static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
 
     /// Vector number `index` of the 16 columns at four of a chunk's eight k, the first four or the last (see ``PanelCode``):
@@ -77,7 +80,8 @@ public protocol InstructionSet: VectorArithmetic {
 /// Weights are packed in panels of 16 output columns: for each k, the 16 columns' weights side by side, so that a panel is one
 /// stream. A gated expert's panel holds 8 gate columns, then the 8 up columns of the same indices, and the activation finds
 /// both in one tile. Panels of bf16 keep column i in the low and column 8 + i in the high half of word i, which makes widening one
-/// shift and one mask; those of fp16 keep the columns in order, as the instruction that widens them takes them.
+/// shift and one mask; those of fp16 keep the columns in order, as the instruction that widens them takes them. Panels of bf16 pairs hold
+/// two k in a row: word i is column i's number of the first k in its low half, of the second in its high half.
 ///
 /// Activations are packed in tiles of a few rows; within a tile, for each k, the rows' values side by side, so that a tile too is one
 /// stream, which the processor fetches ahead by itself. (Rows one after the other would be as many streams as there are rows, each

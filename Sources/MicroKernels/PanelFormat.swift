@@ -4,6 +4,8 @@ public enum PanelFormat: Sendable, Hashable {
     case coded(PanelCoding)
     /// Integer codes laid out for products of bytes (see ``ByteDotLayout``).
     case byteDot(PanelCoding)
+    /// bf16 numbers laid out for products of pairs (see ``PanelLayout``); an odd last k is paired with zeros.
+    case bfloat16Pairs
 
     @_alwaysEmitIntoClient @inline(__always)
     public var isFloat32: Bool { if case .float32 = self { true } else { false } }
@@ -11,31 +13,37 @@ public enum PanelFormat: Sendable, Hashable {
     public var isBFloat16: Bool { if case .bfloat16 = self { true } else { false } }
     @_alwaysEmitIntoClient @inline(__always)
     public var isCoded: Bool { if case .coded = self { true } else { false } }
+    /// Whether such weights are multiplied by rounded activations.
     @_alwaysEmitIntoClient @inline(__always)
-    public var isByteDot: Bool { if case .byteDot = self { true } else { false } }
+    public var roundsActivations: Bool {
+        switch self {
+        case .byteDot, .bfloat16Pairs: true
+        case .float32, .bfloat16, .float16, .coded: false
+        }
+    }
 
     /// Bytes of the codes or numbers of 16 columns at one k.
     @_alwaysEmitIntoClient @inline(__always)
     public var rowBytes: Int {
         switch self {
         case .float32: 64
-        case .bfloat16, .float16: 32
+        case .bfloat16, .float16, .bfloat16Pairs: 32
         case .coded(let coding), .byteDot(let coding): coding.chunkBytes / PanelCoding.chunk
         }
     }
 
-    /// Bytes of a panel's reduction block of `depth` values of k.
-    @_alwaysEmitIntoClient @inline(__always)
+    /// Bytes of a panel's reduction block of `depth` values of k. Not inlined, like ``panelBytes(_:)``: the compiler would leave bodies of it in
+    /// the modules of instruction sets, under one name.
     public func blockBytes(_ depth: Int) -> Int {
         switch self {
         case .coded(let coding): coding.blockBytes(depth)
         case .byteDot(let coding): ByteDotLayout.blockBytes(coding, depth)
+        case .bfloat16Pairs: (depth &+ 1) >> 1 &* 64
         default: depth &* rowBytes
         }
     }
 
     /// Bytes of a panel of `depth` values of k: its blocks one after the other, all but the last of full length.
-    @_alwaysEmitIntoClient @inline(__always)
     public func panelBytes(_ depth: Int) -> Int {
         let rest: Int = depth & 255
         return (depth >> 8) &* blockBytes(PanelLayout.block) &+ (rest == 0 ? 0 : blockBytes(rest))

@@ -214,7 +214,7 @@ func widenRows<ISA: InstructionSet>(
     case .float32: break
     case .bfloat16: widenRows(ISA.self, BFloat16Row.self, source, depth: depth, into: target)
     case .float16: widenRows(ISA.self, Float16Row.self, source, depth: depth, into: target)
-    case .byteDot: break
+    case .byteDot, .bfloat16Pairs: break
     case .coded(let coding):
         switch coding.code {
         case .float8E4M3: widenCodes(ISA.self, Float8Columns.self, coding, source, depth: depth, into: target)

@@ -128,7 +128,7 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
 
 /// Writes a register tile's sums to its accumulators, added to what earlier blocks left there.
 @_alwaysEmitIntoClient @inline(__always)
-func storeSums<ISA: InstructionSet, let rows: Int, let vectors: Int>(
+func storeSums<ISA: VectorArithmetic, let rows: Int, let vectors: Int>(
     _: ISA.Type, _ sums: InlineArray<rows, InlineArray<vectors, ISA.Vector>>, _ operands: TileOperands
 ) {
     let perPanel: Int = 16 / ISA.Vector.scalarCount

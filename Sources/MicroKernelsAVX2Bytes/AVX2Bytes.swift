@@ -60,8 +60,8 @@ public struct AVX2ByteDots: ByteDotKernels {
     public var name: String { "AVX2 vpmaddubsw" }
     public var panelsTogether: Int { 2 }
     public var lanes: Int { 8 }
-    public func sweep(_ sweep: PanelSweep) { sweepByteDots(AVX2Bytes.self, sweep) }
-    public func pack(_ pack: PackRows) { quantiseRows(AVX2Bytes.self, pack) }
+    public func sweep(_ sweep: PanelSweep) { sweepRounded(AVX2Bytes.self, sweep) }
+    public func pack(_ pack: PackRows) { roundRows(AVX2Bytes.self, pack) }
     public func dotChains(_ code: PanelCode, steps: Int, seed: UInt32) -> UInt32 {
         byteDotChains(AVX2Bytes.self, code, steps: steps, seed: seed)
     }

@@ -53,8 +53,8 @@ public struct AVX2VNNIByteDots: ByteDotKernels {
     public var name: String { "AVX-VNNI vpdpbusd" }
     public var panelsTogether: Int { 2 }
     public var lanes: Int { 8 }
-    public func sweep(_ sweep: PanelSweep) { sweepByteDots(AVX2VNNI.self, sweep) }
-    public func pack(_ pack: PackRows) { quantiseRows(AVX2VNNI.self, pack) }
+    public func sweep(_ sweep: PanelSweep) { sweepRounded(AVX2VNNI.self, sweep) }
+    public func pack(_ pack: PackRows) { roundRows(AVX2VNNI.self, pack) }
     public func dotChains(_ code: PanelCode, steps: Int, seed: UInt32) -> UInt32 {
         byteDotChains(AVX2VNNI.self, code, steps: steps, seed: seed)
     }

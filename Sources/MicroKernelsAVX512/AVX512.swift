@@ -121,7 +121,7 @@ enum AVX512: InstructionSet, FusedArithmetic {
         case .float32: rows(Float32Row.self, Streaming.self, count, panels, operands)
         case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
         case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
-        case .coded, .byteDot: break
+        case .coded, .byteDot, .bfloat16Pairs: break
         }
     }
 
@@ -195,7 +195,7 @@ enum AVX512: InstructionSet, FusedArithmetic {
         switch format {
         case .float32: resident(Float32Row.self, count, panels, operands)
         case .bfloat16: resident(BFloat16Row.self, count, panels, operands)
-        case .float16, .coded, .byteDot: break
+        case .float16, .coded, .byteDot, .bfloat16Pairs: break
         }
     }
 }

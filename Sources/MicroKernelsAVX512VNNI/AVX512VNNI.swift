@@ -56,8 +56,8 @@ public struct AVX512VNNIByteDots: ByteDotKernels {
     public var name: String { "AVX512-VNNI vpdpbusd" }
     public var panelsTogether: Int { 4 }
     public var lanes: Int { 16 }
-    public func sweep(_ sweep: PanelSweep) { sweepByteDots(AVX512VNNI.self, sweep) }
-    public func pack(_ pack: PackRows) { quantiseRows(AVX512VNNI.self, pack) }
+    public func sweep(_ sweep: PanelSweep) { sweepRounded(AVX512VNNI.self, sweep) }
+    public func pack(_ pack: PackRows) { roundRows(AVX512VNNI.self, pack) }
     public func dotChains(_ code: PanelCode, steps: Int, seed: UInt32) -> UInt32 {
         byteDotChains(AVX512VNNI.self, code, steps: steps, seed: seed)
     }

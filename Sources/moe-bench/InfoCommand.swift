@@ -26,6 +26,7 @@ enum InfoCommand: Command {
                 "\(chosen.rawValue), of \(CPUInstructionSet.supported.map(\.rawValue).joined(separator: ", "))"
             ),
             ("int8 activations", chosen.byteInstructions),
+            ("bf16 activations", chosen.bfloat16Instructions),
             ("tuning", "\(try CPUTuning.chosen(chosen))"),
             ("threads", "\(machine.processors)"),
             ("caches", machine.caches),

@@ -30,7 +30,8 @@ enum RunCommand: Command {
         Option(
             "activations", "KIND",
             help:
-                "what int8 and int4 weights are multiplied with: exact (fp32), or int8 by instructions for bytes [exact]"
+                "what experts' weights are multiplied with: exact (fp32); int8, for int8 and int4 weights, by instructions for "
+                + "bytes; bf16, for bf16 weights, by instructions for pairs of bf16 numbers [exact]"
         ),
         Option("expert", "KIND", help: "gated (gate, up, down) or plain (up, down) [gated]"),
         Option("activation", "NAME", help: "silu, gelu, gelu_tanh, quick_gelu, relu or relu2 [silu]"),

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "ByteDot.h"
+#include "PairDot.h"
 #include "VectorInstructions.h"
 
 #ifdef __cplusplus

@@ -37,8 +37,8 @@ public struct BaselineByteDots: ByteDotKernels {
     public var name: String { "plain" }
     public var panelsTogether: Int { 1 }
     public var lanes: Int { 4 }
-    public func sweep(_ sweep: PanelSweep) { sweepByteDots(Baseline.self, sweep) }
-    public func pack(_ pack: PackRows) { quantiseRows(Baseline.self, pack) }
+    public func sweep(_ sweep: PanelSweep) { sweepRounded(Baseline.self, sweep) }
+    public func pack(_ pack: PackRows) { roundRows(Baseline.self, pack) }
     public func dotChains(_ code: PanelCode, steps: Int, seed: UInt32) -> UInt32 {
         byteDotChains(Baseline.self, code, steps: steps, seed: seed)
     }

@@ -1,7 +1,7 @@
 /// Arithmetic on bytes as the kernels over int8 activations see it: words of four bytes, as many as ``VectorArithmetic/Vector`` has
 /// lanes. All sums of bytes are exact, so sets differ in speed alone, and their results are the same bits wherever multiply-adds are
 /// rounded once.
-public protocol ByteDotSet: VectorArithmetic {
+public protocol ByteDotSet: RoundingArithmetic, ColumnArithmetic {
     /// Four bytes a lane, or the sum of a lane.
     associatedtype Words: SIMD where Words.Scalar == UInt32
 
@@ -64,8 +64,6 @@ extension ByteDotSet {
 public enum ByteDotLayout {
     /// Values of k that share a scale of the activations.
     @_alwaysEmitIntoClient @inline(__always) public static var group: Int { 32 }
-    /// Words that a group of activations takes for each row.
-    @_alwaysEmitIntoClient @inline(__always) public static var groupWords: Int { 10 }
 
     /// Bytes of a group's codes.
     @_alwaysEmitIntoClient @inline(__always)

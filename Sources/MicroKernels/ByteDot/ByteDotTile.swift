@@ -108,7 +108,7 @@ public struct ByteDotTile<ISA: ByteDotSet, Code: ByteDotCode, Zero: ZeroPointRul
             }
             finish(operands, scaleRow, a, sums)
             codes += ByteDotLayout.groupBytes(Code.code)
-            a += ByteDotLayout.groupWords &* tileRows
+            a += ISA.groupWords &* tileRows
             group &+= 1
         }
     }

@@ -8,43 +8,46 @@ public enum ByteRounding {
     @_alwaysEmitIntoClient @inline(__always) public static var largestByte: Float { 127 }
 }
 
-/// Rounds 32 values of one row to its place in a group of a tile of `rows` rows.
-@_alwaysEmitIntoClient @inline(__always)
-func quantiseGroup<ISA: ByteDotSet>(
-    _: ISA.Type, _ values: UnsafePointer<Float>, to group: UnsafeMutablePointer<UInt32>, row: Int, rows: Int
-) {
-    let raw = UnsafeRawPointer(values)
-    // Magnitudes compare like whole numbers, and what is not finite is above all others.
-    let sign = SIMD8<UInt32>(repeating: 0x7fff_ffff)
-    var largest = SIMD8<Int32>(repeating: 0)
-    for part in 0..<4 {
-        let bits = (raw + part &* 32).loadUnaligned(as: SIMD8<UInt32>.self) & sign
-        let magnitudes = unsafeBitCast(bits, to: SIMD8<Int32>.self)
-        largest.replace(with: magnitudes, where: magnitudes .> largest)
-    }
-    var four = largest.lowHalf
-    four.replace(with: largest.highHalf, where: largest.highHalf .> four)
-    let bits = max(max(four[0], four[1]), max(four[2], four[3]))
-    let magnitude = Float(bitPattern: UInt32(bitPattern: bits))
-    var scale = magnitude / ByteRounding.largestByte
-    var inverse = ByteRounding.largestByte / magnitude
-    if magnitude < ByteRounding.smallest { (scale, inverse) = (0, 0) }
-    let finite = bits < 0x7f80_0000
-    if !finite { scale = .nan }
-    let words = group + (2 &* rows &+ row)
-    var sum: Int32 = 0
-    for part in 0..<4 {
-        var bytes: UInt64 = 0
-        if finite {
-            bytes = ISA.roundedBytes((raw + part &* 32).loadUnaligned(as: SIMD8<Float>.self) * inverse)
+extension ByteDotSet {
+    @_alwaysEmitIntoClient @inline(__always) public static var groupWords: Int { 10 }
+
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func roundGroup(
+        _ values: UnsafePointer<Float>, to group: UnsafeMutablePointer<UInt32>, row: Int, rows: Int
+    ) {
+        let raw = UnsafeRawPointer(values)
+        // Magnitudes compare like whole numbers, and what is not finite is above all others.
+        let sign = SIMD8<UInt32>(repeating: 0x7fff_ffff)
+        var largest = SIMD8<Int32>(repeating: 0)
+        for part in 0..<4 {
+            let bits = (raw + part &* 32).loadUnaligned(as: SIMD8<UInt32>.self) & sign
+            let magnitudes = unsafeBitCast(bits, to: SIMD8<Int32>.self)
+            largest.replace(with: magnitudes, where: magnitudes .> largest)
         }
-        let place: Int = 2 &* part &* rows
-        words[place] = UInt32(truncatingIfNeeded: bytes)
-        words[place &+ rows] = UInt32(truncatingIfNeeded: bytes >> 32)
-        sum &+= byteSum(bytes)
+        var four = largest.lowHalf
+        four.replace(with: largest.highHalf, where: largest.highHalf .> four)
+        let bits = max(max(four[0], four[1]), max(four[2], four[3]))
+        let magnitude = Float(bitPattern: UInt32(bitPattern: bits))
+        var scale = magnitude / ByteRounding.largestByte
+        var inverse = ByteRounding.largestByte / magnitude
+        if magnitude < ByteRounding.smallest { (scale, inverse) = (0, 0) }
+        let finite = bits < 0x7f80_0000
+        if !finite { scale = .nan }
+        let words = group + (2 &* rows &+ row)
+        var sum: Int32 = 0
+        for part in 0..<4 {
+            var bytes: UInt64 = 0
+            if finite {
+                bytes = roundedBytes((raw + part &* 32).loadUnaligned(as: SIMD8<Float>.self) * inverse)
+            }
+            let place: Int = 2 &* part &* rows
+            words[place] = UInt32(truncatingIfNeeded: bytes)
+            words[place &+ rows] = UInt32(truncatingIfNeeded: bytes >> 32)
+            sum &+= byteSum(bytes)
+        }
+        group[row] = scale.bitPattern
+        group[rows &+ row] = UInt32(bitPattern: sum)
     }
-    group[row] = scale.bitPattern
-    group[rows &+ row] = UInt32(bitPattern: sum)
 }
 
 /// The eight signed bytes' sum: without signs by the even and the odd ones' sums of 16 bits, less 128 for each.
@@ -54,32 +57,4 @@ func byteSum(_ bytes: UInt64) -> Int32 {
     let even: UInt64 = 0x00ff_00ff_00ff_00ff
     let pairs = (unsigned & even) &+ (unsigned >> 8 & even)
     return Int32(truncatingIfNeeded: (pairs &* 0x0001_0001_0001_0001) >> 48) &- 1024
-}
-
-/// As ``packRows(_:_:)``, to bytes.
-@_alwaysEmitIntoClient @inline(__always)
-public func quantiseRows<ISA: ByteDotSet>(_: ISA.Type, _ pack: PackRows) {
-    var staged = InlineArray<4, SIMD8<Float>>(repeating: SIMD8(repeating: 0))
-    let tile = UnsafeMutableRawPointer(pack.tile).assumingMemoryBound(to: UInt32.self)
-    withUnsafeMutableBytes(of: &staged) { staged in
-        let values = staged.baseAddress!.assumingMemoryBound(to: Float.self)
-        var row = 0
-        while row < pack.rows {
-            var k = 0
-            while k < pack.depth {
-                var part = 0
-                while part < 4 {
-                    let at: Int = k &+ part &* 8
-                    let width = min(max(pack.depth &- at, 0), 8)
-                    stage(ISA.self, pack, row: row, k: at, width: width, into: values + part &* 8)
-                    part &+= 1
-                }
-                let group: Int = ((k & 255) >> 5) &* ByteDotLayout.groupWords &* pack.rows
-                quantiseGroup(
-                    ISA.self, values, to: tile + ((k >> 8) &* pack.blockStride &+ group), row: row, rows: pack.rows)
-                k &+= 32
-            }
-            row &+= 1
-        }
-    }
 }

@@ -6,16 +6,29 @@ package struct Work: Sendable, Hashable, Codable {
     package let flops: Int
     /// Those of them whose factors are bytes.
     package let byteOperations: Int
+    /// Those of them whose factors are pairs of bf16 numbers.
+    package let pairOperations: Int
     /// Bytes of weights that have to be read once.
     package let bytes: Int
     /// Bytes that calls walk over before they come back to the same ones: what decides which cache could hold them.
     package let workingSet: Int
 
-    package init(flops: Int, byteOperations: Int = 0, bytes: Int, workingSet: Int? = nil) {
+    package init(flops: Int, byteOperations: Int = 0, pairOperations: Int = 0, bytes: Int, workingSet: Int? = nil) {
         self.flops = flops
         self.byteOperations = byteOperations
+        self.pairOperations = pairOperations
         self.bytes = bytes
         self.workingSet = workingSet ?? bytes
+    }
+
+    /// Files of a time before there were rounded activations do not tell of them.
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        flops = try values.decode(Int.self, forKey: .flops)
+        byteOperations = try values.decodeIfPresent(Int.self, forKey: .byteOperations) ?? 0
+        pairOperations = try values.decodeIfPresent(Int.self, forKey: .pairOperations) ?? 0
+        bytes = try values.decode(Int.self, forKey: .bytes)
+        workingSet = try values.decode(Int.self, forKey: .workingSet)
     }
 
     /// A stage without multiply-adds, whose cost is neither arithmetic nor traffic.
@@ -23,7 +36,8 @@ package struct Work: Sendable, Hashable, Codable {
 
     package static func + (a: Work, b: Work) -> Work {
         Work(
-            flops: a.flops + b.flops, byteOperations: a.byteOperations + b.byteOperations, bytes: a.bytes + b.bytes,
+            flops: a.flops + b.flops, byteOperations: a.byteOperations + b.byteOperations,
+            pairOperations: a.pairOperations + b.pairOperations, bytes: a.bytes + b.bytes,
             workingSet: a.workingSet + b.workingSet)
     }
 }
@@ -57,6 +71,7 @@ extension Work {
         let flops = product(2, weights, assignments) / batches.count
         return Work(
             flops: flops, byteOperations: arithmetic == .int8Activations ? flops : 0,
+            pairOperations: arithmetic == .bfloat16Activations ? flops : 0,
             bytes: bytes * touched / batches.count,
             workingSet: bytes * together)
     }

@@ -1,3 +1,5 @@
+import MoEKernel
+
 /// How far fp32 arithmetic may be from float64, from the lengths of its sums.
 ///
 /// Model: a partial sum of n products of random sign grows like √j, and each step rounds it by at most half a unit, u = 2⁻²⁴
@@ -47,15 +49,17 @@ package struct Tolerance: Sendable, Hashable {
         return Self.safety * Self.unit * (inner + activation + outer + weight + Double(topK)).squareRoot()
     }
 
-    /// With int8 activations an inner value that lies within its fp32 error of the middle between two bytes may be rounded either way, in
-    /// float64 and here. How many of `expertHidden` values are expected to be: one of error `bound` / ``safety`` relative to itself, rounded
-    /// to 1/127 of the largest of 32 neighbours, crosses a middle with a probability of 2 · 127 times that at most.
-    package func expectedFlips(expertHidden: Int, bound: Double) -> Double {
-        min(2 * 127 * bound / Self.safety, 1) * Double(expertHidden)
+    /// With rounded activations an inner value that lies within its fp32 error of the middle between two neighbours may be rounded either
+    /// way, in float64 and here. How many of `expertHidden` values are expected to be: one of error `bound` / ``safety`` relative to itself
+    /// crosses a middle with a probability of twice that over the neighbours' distance. That is 1/127 of the largest of 32 values for bytes,
+    /// and 1/256 of itself, or up to twice that, for bf16.
+    package func expectedFlips(expertHidden: Int, bound: Double, _ arithmetic: ExpertArithmetic) -> Double {
+        let steps = arithmetic == .bfloat16Activations ? 256.0 : 127
+        return min(2 * steps * bound / Self.safety, 1) * Double(expertHidden)
     }
 
-    /// Bound of what some flips add to a token's output, in the L2 norm. Each moves its value by 1/127 of a largest, which is taken to be
-    /// eight times the root mean square of all; one more than three times those expected are allowed.
+    /// Bound of what some flips add to a token's output, in the L2 norm. Each moves its value by 1/127 of a largest, or by 1/128 of itself,
+    /// either of which is taken to be eight times the root mean square of all; one more than three times those expected are allowed.
     package func flipped(expertHidden: Int, expected: Double) -> Double {
         8.0 / 127 * ((1 + 3 * expected) / Double(expertHidden)).squareRoot()
     }

@@ -28,7 +28,7 @@ package struct SuiteText: Sendable {
         var lines = [
             terminal.styled(workload.name, .bold)
                 + "  \(workload.sizes)  \(workload.dtype)  \(workload.expert.rawValue) "
-                + "\(workload.activation.rawValue)\(workload.arithmetic == .exact ? "" : ", int8 activations")",
+                + "\(workload.activation.rawValue)\(workload.arithmetic == .exact ? "" : ", \(workload.arithmetic.rawValue) activations")",
             "  " + facts(report),
         ]
         let reads = ceilings.reads.map {
@@ -37,7 +37,8 @@ package struct SuiteText: Sendable {
         lines.append(
             "  ceilings: FMA \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s; read "
                 + reads.joined(separator: ", ")
-                + (ceilings.byteDot.map { "; byte dot \(Format.significant($0.rate * 1e-9)) Gop/s" } ?? ""))
+                + (ceilings.byteDot.map { "; byte dot \(Format.significant($0.rate * 1e-9)) Gop/s" } ?? "")
+                + (ceilings.pairDot.map { "; bf16 pair dot \(Format.significant($0.rate * 1e-9)) GFLOP/s" } ?? ""))
         var table = TextTable([
             .init("", .left), .init("median"), .init("p95"), .init("tokens/s"), .init("GFLOP/s"),
             .init("of ceiling"),

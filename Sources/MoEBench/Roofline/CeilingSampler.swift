@@ -7,6 +7,8 @@ package protocol MachineProbe: Sendable {
     func multiplyAdd() -> Int
     /// Independent products of bytes in registers on every thread; returns the operations done.
     func byteDot() -> Int
+    /// Independent products of pairs of bf16 numbers in registers on every thread; returns the floating-point operations done.
+    func pairDot() -> Int
     /// Reads a buffer once, on every thread; returns the bytes read.
     func read() -> Int
 }
@@ -75,23 +77,29 @@ package final class CeilingSampler {
     private let bufferBytes: [Int]
     private var multiplyAdd: Series
     private var byteDot: Series?
+    private var pairDot: Series?
     private var reads: [Series]
 
     /// - Parameters:
     ///   - workingSets: Bytes that the implementations walk over; one read ceiling is measured for each class among them.
-    ///   - byteDots: Whether some of them multiply bytes.
+    ///   - arithmetic: What some of them multiply otherwise than by fp32.
     ///   - probe: Makes a probe that reads a buffer of so many bytes.
-    package init(workingSets: [Int], byteDots: Bool = false, probe: (Int) throws(MoEError) -> any MachineProbe)
-        throws(MoEError)
-    {
+    package init(
+        workingSets: [Int], arithmetic: ExpertArithmetic = .exact, probe: (Int) throws(MoEError) -> any MachineProbe
+    ) throws(MoEError) {
         bufferBytes = Set(workingSets.compactMap(Self.bufferBytes)).sorted()
         var probes: [any MachineProbe] = []
         for bytes in bufferBytes.isEmpty ? [1 << 20] : bufferBytes { probes.append(try probe(bytes)) }
         multiplyAdd = Series(pass: probes[0].multiplyAdd)
         reads = bufferBytes.indices.map { index in Series(pass: probes[index].read) }
         multiplyAdd.calibrate()
-        if byteDots { byteDot = Series(pass: probes[0].byteDot) }
+        switch arithmetic {
+        case .exact: break
+        case .int8Activations: byteDot = Series(pass: probes[0].byteDot)
+        case .bfloat16Activations: pairDot = Series(pass: probes[0].pairDot)
+        }
         byteDot?.calibrate()
+        pairDot?.calibrate()
         for index in reads.indices { reads[index].calibrate() }
     }
 
@@ -107,6 +115,7 @@ package final class CeilingSampler {
     package func sample() {
         multiplyAdd.sample()
         byteDot?.sample()
+        pairDot?.sample()
         for index in reads.indices { reads[index].sample() }
     }
 
@@ -116,6 +125,8 @@ package final class CeilingSampler {
         multiplyAdd.nanoseconds = []
         byteDot?.work = []
         byteDot?.nanoseconds = []
+        pairDot?.work = []
+        pairDot?.nanoseconds = []
         for index in reads.indices {
             reads[index].work = []
             reads[index].nanoseconds = []
@@ -125,7 +136,7 @@ package final class CeilingSampler {
     /// The ceilings of the passes so far.
     package var ceilings: Ceilings {
         Ceilings(
-            multiplyAdd: multiplyAdd.series, byteDot: byteDot?.series,
+            multiplyAdd: multiplyAdd.series, byteDot: byteDot?.series, pairDot: pairDot?.series,
             reads: zip(bufferBytes, reads).map { Ceilings.Read(bufferBytes: $0, series: $1.series) })
     }
 }

@@ -8,12 +8,17 @@ package struct Ceilings: Sendable, Hashable, Encodable {
     package let multiplyAdd: CeilingSeries
     /// Products of bytes; nil where nothing in the comparison has any.
     package let byteDot: CeilingSeries?
+    /// Products of pairs of bf16 numbers; nil likewise.
+    package let pairDot: CeilingSeries?
     /// By size of the buffer, rising.
     package let reads: [Read]
 
-    package init(multiplyAdd: CeilingSeries, byteDot: CeilingSeries?, reads: [Read]) {
+    package init(
+        multiplyAdd: CeilingSeries, byteDot: CeilingSeries?, pairDot: CeilingSeries?, reads: [Read]
+    ) {
         self.multiplyAdd = multiplyAdd
         self.byteDot = byteDot
+        self.pairDot = pairDot
         self.reads = reads
     }
 
@@ -26,12 +31,15 @@ package struct Ceilings: Sendable, Hashable, Encodable {
     /// The least time the machine could do the work in, and what sets it; nil for work that is not counted.
     package func bound(of work: Work) -> Bound? {
         var bounds: [Bound] = []
-        let flops = work.flops - work.byteOperations
+        let flops = work.flops - work.byteOperations - work.pairOperations
         if flops > 0, multiplyAdd.rate > 0 {
             bounds.append(Bound(resource: .multiplyAdd, amount: flops, ceiling: multiplyAdd.rate))
         }
         if work.byteOperations > 0, let rate = byteDot?.rate, rate > 0 {
             bounds.append(Bound(resource: .byteDot, amount: work.byteOperations, ceiling: rate))
+        }
+        if work.pairOperations > 0, let rate = pairDot?.rate, rate > 0 {
+            bounds.append(Bound(resource: .pairDot, amount: work.pairOperations, ceiling: rate))
         }
         if work.bytes > 0, let rate = read(forWorkingSet: work.workingSet)?.series.rate, rate > 0 {
             bounds.append(Bound(resource: .read, amount: work.bytes, ceiling: rate))
@@ -45,6 +53,7 @@ package struct Bound: Sendable, Hashable {
     package enum Resource: String, Sendable, Hashable, Codable {
         case multiplyAdd = "FMA"
         case byteDot = "byte dot"
+        case pairDot = "bf16 pair dot"
         case read
     }
 

@@ -12,7 +12,7 @@ package enum LayerConformance {
         package var code: WeightCode?
         package var group = 32
         package var zeroPoints = false
-        /// The arithmetic of experts on codes.
+        /// The arithmetic of experts.
         package var arithmetic = ExpertArithmetic.exact
         /// nil for the machine's own.
         package var tuning: CPUTuning?
@@ -28,7 +28,7 @@ package enum LayerConformance {
             let stored =
                 code.map { "\($0.rawValue) by \(group)\(zeroPoints ? " from zero points" : "")" }
                 ?? (c.weightType ?? .float32).rawValue
-            let activations = arithmetic == .exact ? "" : " by int8 activations"
+            let activations = arithmetic == .exact ? "" : " by \(arithmetic.rawValue) activations"
             let identity = c.identityExperts > 0 ? "+\(c.identityExperts)" : ""
             return "layer \(instructionSet.rawValue): T \(tokens) H \(c.hidden) F \(c.expertHidden) "
                 + "E \(c.experts)\(identity) k \(c.topK) \(stored)\(activations) \(c.expert.isGated ? "gated" : "plain") "
@@ -75,6 +75,7 @@ package enum LayerConformance {
                 }
             }
             cases += try codedCases(set)
+            cases += try pairCases(set)
             cases += try tunedCases(set)
             for (index, configuration) in try models().enumerated() {
                 cases.append(Case(configuration: configuration, tokens: 30, instructionSet: set, seed: UInt64(index)))
@@ -108,6 +109,22 @@ package enum LayerConformance {
                         seed: UInt64(1100 + 20 * turn + tokens), code: code, group: tokens % 2 == 0 ? 32 : 128,
                         zeroPoints: zeroPoints, arithmetic: .int8Activations))
             }
+        }
+        return cases
+    }
+
+    /// Bf16 activations: few rows, each number of rows that a full tile may have, several tiles; odd lengths.
+    private static func pairCases(_ set: CPUInstructionSet) throws(MoEError) -> [Case] {
+        var cases: [Case] = []
+        for tokens in Array(1...12) + [40] {
+            let configuration = try MoEConfiguration(
+                experts: tokens > 12 ? 6 : 1, topK: 1, hidden: 301, expertHidden: 67,
+                expert: tokens % 3 == 0 ? .plain(.relu) : .gated(.silu), shared: .dense(width: 24),
+                weightType: .bfloat16)
+            cases.append(
+                Case(
+                    configuration: configuration, tokens: tokens, instructionSet: set, seed: UInt64(1200 + tokens),
+                    arithmetic: .bfloat16Activations))
         }
         return cases
     }

@@ -74,10 +74,16 @@ package struct Workload: Sendable, Hashable, Codable {
                 field: "quantisation", value: dtype,
                 expectation: "one of \(WeightQuantisation.named.map(\.name).joined(separator: ", "))")
         }
-        guard arithmetic == .exact || form?.code.isInteger == true else {
+        let fits =
+            switch arithmetic {
+            case .exact: true
+            case .int8Activations: form?.code.isInteger == true
+            case .bfloat16Activations: quantisation == nil && weightType == .bfloat16
+            }
+        guard fits else {
             throw .configuration(
                 field: "activations", value: arithmetic.rawValue,
-                expectation: "exact with weights of \(dtype); int8 goes with int8 and int4 weights")
+                expectation: "exact with weights of \(dtype); int8 goes with int8 and int4 weights, bf16 with bf16")
         }
         return try MoEConfiguration(
             experts: experts, topK: topK, hidden: hidden, expertHidden: expertHidden, router: routerConfiguration,

@@ -118,7 +118,7 @@ package struct WorkloadRunner: Sendable {
         progress.show("\(workload.name): ceilings")
         let sampler = try CeilingSampler(
             workingSets: contenders.map(\.implementation.work.workingSet),
-            byteDots: workload.arithmetic == .int8Activations
+            arithmetic: workload.arithmetic
         ) { (bytes: Int) throws(MoEError) -> any MachineProbe in
             try CeilingProbe(
                 pool: pool, instructionSet: instructionSet, readBytes: bytes, code: workload.form?.code ?? .int8)
@@ -244,7 +244,8 @@ package struct WorkloadRunner: Sendable {
         let implementation = try DenseIsoActive(
             copies, subject: subject,
             work: Work(
-                flops: work.flops, byteOperations: work.byteOperations, bytes: work.bytes,
+                flops: work.flops, byteOperations: work.byteOperations, pairOperations: work.pairOperations,
+                bytes: work.bytes,
                 workingSet: work.bytes * copies.count), inputs: inputs)
         return Contender(implementation, check: LayerCheck(oracle))
     }

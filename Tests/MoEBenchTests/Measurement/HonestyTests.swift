@@ -21,19 +21,23 @@ import Testing
         #expect(measurement.inputHash == trial.inputs.hash)
     }
 
-    /// Experts that leave the rounding of activations out are off by about a hundredth, and caught.
-    @Test(arguments: [(48, 64), (192, 320)]) func exactWorkForRoundedActivations(hidden: Int, expertHidden: Int) throws
-    {
-        let configuration = try MoEConfiguration(experts: 6, topK: 2, hidden: hidden, expertHidden: expertHidden)
-        let weights = MoEWeights.random(seed: 5).quantised(to: .int8)
+    /// Experts that leave the rounding of activations out are off by a hundredth or a few thousandths, and caught.
+    @Test(arguments: [ExpertArithmetic.int8Activations, .bfloat16Activations], [(48, 64), (192, 320)])
+    func exactWorkForRoundedActivations(rounding: ExpertArithmetic, sizes: (hidden: Int, expertHidden: Int)) throws {
+        let hidden = sizes.hidden
+        let configuration = try MoEConfiguration(
+            experts: 6, topK: 2, hidden: hidden, expertHidden: sizes.expertHidden,
+            weightType: rounding == .bfloat16Activations ? .bfloat16 : nil)
+        let random = MoEWeights.random(seed: 5)
+        let weights = rounding == .int8Activations ? random.quantised(to: .int8) : random
         var generator = SplitMix64(seed: 6)
         let x = (0..<24 * hidden).map { _ in Float(generator.unit() * 2 - 1) }
         let inputs = Inputs(tokens: 24, hidden: hidden, batches: [x])
         let check = LayerCheck(
             try LayerOracle(
                 configuration, source: try weights.source(configuration), inputs: inputs, sample: 24, seed: 1,
-                arithmetic: .int8Activations))
-        for (arithmetic, isRight) in [(ExpertArithmetic.int8Activations, true), (.exact, false)] {
+                arithmetic: rounding))
+        for (arithmetic, isRight) in [(rounding, true), (.exact, false)] {
             let layer = try MoELayer(configuration, weights: weights, arithmetic: arithmetic)
             let y = try layer.forward(Tensor(shape: [24, hidden], x)).y.elements
             if isRight {

@@ -67,6 +67,41 @@ import Testing
         #expect(older.entries.count == 1 && older.entries[0].tuning == nil)
     }
 
+    /// Ceilings and work of rounded activations are in the file; files from before there were any are read all the same.
+    @Test func roundedActivationsAreRecorded() throws {
+        var workload = Self.tiny
+        workload.weightType = .bfloat16
+        workload.activations = .bfloat16Activations
+        let report = try Self.report(workload, budget: 0.05)
+        #expect(report.comparison.results.allSatisfy { $0.failure == nil })
+        let rate = try #require(report.comparison.ceilings.pairDot?.rate)
+        #expect(rate > 0 && report.comparison.ceilings.byteDot == nil)
+        let file = ResultsFile(
+            reports: [report], build: "test", command: ["moe-bench"], machine: Machine(), partial: false)
+        let json = String(decoding: try file.json(), as: UTF8.self)
+        func work(_ json: String) throws -> [Work] {
+            try RecordedResults.read(Data(json.utf8), file: "x.json").entries.flatMap { $0.measurements.map(\.work) }
+        }
+        let experts = try #require(try work(json).first { $0.pairOperations > 0 })
+        #expect(experts.pairOperations == experts.flops && experts.byteOperations == 0)
+        let older = try work(json.replacing(#/"(byte|pair)Operations":\d+,/#, with: ""))
+        #expect(older.map(\.bytes) == (try work(json)).map(\.bytes))
+        #expect(older.allSatisfy { $0.pairOperations == 0 })
+    }
+
+    /// Activations that the weights are not made for are refused before anything is measured.
+    @Test(arguments: [ElementType.float32, .float16]) func activationsOfOtherWeights(_ type: ElementType) throws {
+        var workload = Self.tiny
+        workload.weightType = type
+        workload.activations = .bfloat16Activations
+        #expect {
+            try workload.configuration()
+        } throws: { error in
+            guard case .configuration(let field, let value, let expectation)? = error as? MoEError else { return false }
+            return field == "activations" && value == "bf16" && expectation.contains("bf16 with bf16")
+        }
+    }
+
     /// Both sides of the ablation pass their checks, of which one is that they agree bit for bit.
     @Test(arguments: [ElementType.float32, .bfloat16], [1, 12]) func ablation(_ type: ElementType, _ tokens: Int) throws
     {

@@ -80,6 +80,7 @@ final class Fake: Implementation {
 struct FastProbe: MachineProbe {
     func multiplyAdd() -> Int { 1 << 40 }
     func byteDot() -> Int { 1 << 40 }
+    func pairDot() -> Int { 1 << 40 }
     func read() -> Int { 1 << 40 }
 }
 
@@ -87,6 +88,7 @@ struct FastProbe: MachineProbe {
 struct SlowProbe: MachineProbe {
     func multiplyAdd() -> Int { spin() }
     func byteDot() -> Int { spin() }
+    func pairDot() -> Int { spin() }
     func read() -> Int { spin() }
 
     private func spin() -> Int {

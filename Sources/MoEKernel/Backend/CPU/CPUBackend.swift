@@ -19,7 +19,8 @@ final class CPUBackend: Backend {
     let pool: ThreadPool
     let instructionSet: CPUInstructionSet
     let kernels: any KernelSet
-    let byteDots: any ByteDotKernels
+    /// The kernels of matrices that are multiplied by rounded activations; where none are, the others.
+    let roundingKernels: any SweepKernels
     let arithmetic: ExpertArithmetic
     let tuning: CPUTuning
     let identity = LayerIdentity()
@@ -32,7 +33,12 @@ final class CPUBackend: Backend {
         self.pool = pool
         self.instructionSet = instructionSet
         kernels = instructionSet.kernels
-        byteDots = instructionSet.byteDots
+        roundingKernels =
+            switch arithmetic {
+            case .exact: instructionSet.kernels
+            case .int8Activations: instructionSet.byteDots
+            case .bfloat16Activations: instructionSet.pairDots
+            }
         self.arithmetic = arithmetic
         weights = try CPUWeights(configuration, source: source, arithmetic: arithmetic, pool: pool)
         selectionBias = weights.vectors.selectionBias
@@ -47,13 +53,13 @@ final class CPUBackend: Backend {
         pool = other.pool
         instructionSet = other.instructionSet
         kernels = other.kernels
-        byteDots = other.byteDots
+        roundingKernels = other.roundingKernels
         arithmetic = other.arithmetic
         self.tuning = tuning ?? other.tuning
     }
 
-    /// Whether any expert's matrices want bytes.
-    var usesByteDots: Bool { arithmetic == .int8Activations }
+    /// The kernels that sweep panels of a format, and pack activations for them.
+    func kernels(for format: PanelFormat) -> any SweepKernels { format.roundsActivations ? roundingKernels : kernels }
 
     /// Work that does not stream weights is dealt in pieces of about this many values, so that a single token's share is done by
     /// the caller alone rather than paid for in wake-ups.

@@ -55,8 +55,9 @@ extension CPUBackend {
         let shallowest = min(c.hidden, c.latent ?? c.hidden)
         let scratchSize = SweepScratch.Size(
             rows: min(max(tokenTiles, 1), Self.blockTiles(tuning, depth: shallowest)) * tileRows, tuning: tuning,
-            panelsTogether: max(kernels.panelsTogether, byteDots.panelsTogether), roundsActivations: usesByteDots)
-        // The shared expert reads the tokens that the router's packing left, unless it wants bytes.
+            panelsTogether: max(kernels.panelsTogether, roundingKernels.panelsTogether),
+            roundsActivations: arithmetic != .exact)
+        // The shared expert reads the tokens that the router's packing left, unless it wants them rounded.
         let rowTileFloats = max(
             weights.inner.tileFloats(tileRows), weights.packsShared ? weights.sharedInner!.tileFloats(tileRows) : 0)
         let choosing = c.capacity != .unlimited || c.router.isExpertChoice

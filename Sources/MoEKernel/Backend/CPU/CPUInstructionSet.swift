@@ -4,8 +4,10 @@ import MicroKernels
 #if arch(x86_64)
     import MicroKernelsAVX2
     import MicroKernelsAVX2Bytes
+    import MicroKernelsAVX2Pairs
     import MicroKernelsAVX2VNNI
     import MicroKernelsAVX512
+    import MicroKernelsAVX512BF16
     import MicroKernelsAVX512VNNI
 #endif
 
@@ -60,6 +62,27 @@ public enum CPUInstructionSet: String, Sendable, Hashable, CaseIterable {
             }
         #else
             return [BaselineByteDots()]
+        #endif
+    }
+
+    /// The set's kernels over bf16 activations: the best that this processor has of the set's width.
+    package var pairDots: any PairDotKernels { supportedPairDots.last! }
+
+    /// What multiplies bf16 activations, as processors' manuals name it.
+    public var bfloat16Instructions: String { pairDots.name }
+
+    /// All that it has of the set's width, slowest first.
+    package var supportedPairDots: [any PairDotKernels] {
+        #if arch(x86_64)
+            switch self {
+            case .baseline: return [BaselinePairDots()]
+            case .avx2: return [AVX2PairDots()]
+            case .avx512:
+                return cp_detect_features().avx512_bf16
+                    ? [AVX2PairDots(), AVX512BF16PairDots()] : [AVX2PairDots()]
+            }
+        #else
+            return [BaselinePairDots()]
         #endif
     }
 

@@ -20,8 +20,8 @@ final class CPUWeights: Sendable {
     private let region: MemoryRegion
 
     var byteCount: Int { region.byteCount }
-    /// Whether the shared expert reads bytes, which the router's packing does not leave.
-    var packsShared: Bool { sharedInner?.format.isByteDot ?? false }
+    /// Whether the shared expert reads rounded activations, which the router's packing does not leave.
+    var packsShared: Bool { sharedInner?.format.roundsActivations ?? false }
 
     init(
         _ configuration: MoEConfiguration, source: any WeightSource, arithmetic: ExpertArithmetic, pool: ThreadPool
@@ -34,8 +34,12 @@ final class CPUWeights: Sendable {
             return try .holding(names, of: source, c, pool: pool)
         }
         let innerProjections: [Projection] = c.expert.isGated ? [.gate, .up] : [.up]
-        // Bytes go from the inner matrices straight to down, so both must take them.
+        // Rounded activations go from the inner matrices straight to down, so both must take them.
         func formats(_ inner: [WeightName], _ down: [WeightName]) throws(MoEError) -> (PanelFormat, PanelFormat) {
+            if arithmetic == .bfloat16Activations {
+                for name in inner + down { try arithmetic.checkKeepsBFloat16(name, of: source, c) }
+                return (.bfloat16Pairs, .bfloat16Pairs)
+            }
             let (first, second) = (try format(inner), try format(down))
             if arithmetic == .int8Activations, case .coded(let a) = first, case .coded(let b) = second,
                 a.takesInt8Activations, b.takesInt8Activations
@@ -47,7 +51,7 @@ final class CPUWeights: Sendable {
         let (innerFormat, downFormat) = try formats(
             (0..<c.experts).flatMap { e in innerProjections.map { .expert(e, $0) } },
             (0..<c.experts).map { .expert($0, .down) })
-        guard arithmetic == .exact || innerFormat.isByteDot else {
+        guard arithmetic == .exact || innerFormat.roundsActivations else {
             throw .configuration(
                 field: "arithmetic", value: arithmetic.rawValue,
                 expectation: "experts that are all int8 or all int4 codes in groups of 32 or a multiple; else exact")

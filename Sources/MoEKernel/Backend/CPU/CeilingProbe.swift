@@ -8,6 +8,7 @@ package final class CeilingProbe: Sendable {
     private let kernels: any KernelSet
     private let byteDots: any ByteDotKernels
     private let byteCode: PanelCode
+    private let pairDots: any PairDotKernels
     private let buffer: MemoryRegion
     private let steps: Int
     private let pieceBytes: Int
@@ -24,6 +25,7 @@ package final class CeilingProbe: Sendable {
         kernels = instructionSet.kernels
         byteDots = instructionSet.byteDots
         byteCode = PanelCode(code)
+        pairDots = instructionSet.pairDots
         steps = 100_000
         pieceBytes = max(readBytes / (pool.threads * Self.piecesPerThread), 4096) & ~511
         buffer = try MemoryRegion(
@@ -64,6 +66,15 @@ package final class CeilingProbe: Sendable {
                 tasks: pool.threads * Self.piecesPerThread)
         }
         return pool.threads * Self.piecesPerThread * steps * 12 * byteDots.lanes * 8
+    }
+
+    /// Independent products of pairs of bf16 numbers in registers on every thread; returns the floating-point operations done.
+    package func pairDot() -> Int {
+        let sink = Atomic<UInt32>(0)
+        withUnsafePointer(to: sink) { sink in
+            pool.run(PairWork(kernels: pairDots, steps: steps, sink: sink), tasks: pool.threads * Self.piecesPerThread)
+        }
+        return pool.threads * Self.piecesPerThread * steps * 12 * pairDots.lanes * 4
     }
 
     /// Reads the whole buffer once, split over the threads; returns the bytes read.
@@ -107,6 +118,16 @@ private struct ByteWork: ParallelWork {
 
     func run(task: Int, worker: Int) {
         sink.pointee.store(kernels.dotChains(code, steps: steps, seed: UInt32(task)), ordering: .relaxed)
+    }
+}
+
+private struct PairWork: ParallelWork {
+    let kernels: any PairDotKernels
+    let steps: Int
+    let sink: UnsafePointer<Atomic<UInt32>>
+
+    func run(task: Int, worker: Int) {
+        sink.pointee.store(kernels.dotChains(steps: steps, seed: UInt32(task)).bitPattern, ordering: .relaxed)
     }
 }
 

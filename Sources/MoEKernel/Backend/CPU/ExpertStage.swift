@@ -75,7 +75,7 @@ struct ExpertStage: NodeWork {
     private func innerBlock(_ unit: ExpertUnit) -> RowBlock {
         let matrices = innerMatrices(unit)
         let tiles =
-            unit.expert < 0 && !matrices.format.isByteDot
+            unit.expert < 0 && !matrices.format.roundsActivations
             ? memory.tokenTiles + Int(unit.firstTile) * matrices.tileFloats(backend.tuning.tileRows)
             : memory.rowTiles + Int(unit.place) * memory.rowTileFloats
         return RowBlock(
@@ -124,7 +124,7 @@ struct ExpertStage: NodeWork {
                 factors: isShared ? nil : memory.rowWeights.map { UnsafePointer($0 + row) },
                 tile: memory.rowTiles + (Int(unit.place) * memory.rowTileFloats + tile * tileFloats),
                 blockStride: backend.tuning.tileRows * PanelLayout.block)
-            if matrices.format.isByteDot { backend.byteDots.pack(pack) } else { backend.kernels.pack(pack) }
+            backend.kernels(for: matrices.format).pack(pack)
         }
     }
 }

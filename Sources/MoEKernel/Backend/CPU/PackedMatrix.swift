@@ -66,7 +66,7 @@ extension PanelFormat {
     var elementType: ElementType? {
         switch self {
         case .float32: .float32
-        case .bfloat16: .bfloat16
+        case .bfloat16, .bfloat16Pairs: .bfloat16
         case .float16: .float16
         case .coded, .byteDot: nil
         }

@@ -50,6 +50,29 @@ extension PanelCoding {
     var takesInt8Activations: Bool { (code == .int4 || code == .int8) && groupShift >= 5 }
 }
 
+extension ExpertArithmetic {
+    /// Refuses an expert's matrix that bf16 activations are not multiplied with: one that is not kept in bf16.
+    func checkKeepsBFloat16(
+        _ name: WeightName, of source: any WeightSource, _ configuration: MoEConfiguration
+    ) throws(MoEError) {
+        let format = try source.validFormat(of: name)
+        let problem: String
+        if let kept = configuration.weightType {
+            if kept == .bfloat16 { return }
+            problem = "is to be kept in \(kept.rawValue)"
+        } else {
+            switch format {
+            case .plain(.bfloat16), .transposed(.bfloat16): return
+            case .plain(let type), .transposed(let type): problem = "is stored in \(type.rawValue)"
+            case .quantised(let code, _, _): problem = "is stored in codes of \(code.rawValue)"
+            }
+        }
+        throw .weights(
+            tensor: source.describe(name),
+            problem: "\(problem); expected bf16, which arithmetic on \(rawValue) activations multiplies")
+    }
+}
+
 extension PanelCode {
     init(_ code: WeightCode) {
         self =

@@ -67,9 +67,26 @@ enum PanelInterleave {
         return !found
     }
 
-    /// [16][depth] fp32 numbers → [depth][16]. Returns whether all are finite.
-    static func words(_ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int) -> Bool {
-        let rowBytes: Int = depth &* 4
+    /// [16][depth] bf16 numbers → [depth / 2][16] pairs of two k, the first one low; an odd last k has zero beside it. Returns whether all
+    /// are finite.
+    static func pairs(_ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int) -> Bool {
+        let rowBytes: Int = depth &* 2
+        // A row's pairs are words as they stand; what is finite as an fp32 number may not be so as two of bf16.
+        _ = words(source, target, depth / 2, rowBytes: rowBytes)
+        if depth % 2 == 1 {
+            let out = (target + depth / 2 &* 64).assumingMemoryBound(to: UInt32.self)
+            for column in 0..<16 {
+                let place = source + (column &* rowBytes &+ rowBytes &- 2)
+                out[column] = UInt32(place.loadUnaligned(as: UInt16.self))
+            }
+        }
+        return NumberRows.firstNotFinite(source, .bfloat16, 16 &* depth) == nil
+    }
+
+    /// 16 rows of fp32 numbers, `rowBytes` apart, → [depth][16]. Returns whether all are finite.
+    static func words(
+        _ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int, rowBytes: Int
+    ) -> Bool {
         var odd = SIMD4<UInt32>(repeating: 0)
         withUnsafeTemporaryAllocation(byteCount: stripBytes, alignment: 64) { strip in
             let strip = strip.baseAddress!
@@ -95,11 +112,10 @@ enum PanelInterleave {
         }
         cp_stream_end()
         var found = odd != SIMD4(repeating: 0)
-        let values = source.assumingMemoryBound(to: UInt32.self)
         let out = target.assumingMemoryBound(to: UInt32.self)
         for k in depth & ~3..<depth {
             for column in 0..<16 {
-                let bits = values[column &* depth &+ k]
+                let bits = (source + (column &* rowBytes &+ k &* 4)).loadUnaligned(as: UInt32.self)
                 found = found || bits & 0x7f80_0000 == 0x7f80_0000
                 out[k &* 16 &+ column] = bits
             }

@@ -94,7 +94,7 @@ struct PanelRowPacking: ParallelWork {
         let target = matrices.weights + group * matrices.groupBytes + panel * matrices.panelBytes
         switch matrices.format {
         case .coded(let coding), .byteDot(let coding): return try packCodes(parts, coding, staging, target)
-        case .float32, .bfloat16, .float16: break
+        case .float32, .bfloat16, .float16, .bfloat16Pairs: break
         }
         let wanted = matrices.format.elementType ?? .float32
         let rowBytes = matrices.depth * wanted.byteCount
@@ -104,9 +104,11 @@ struct PanelRowPacking: ParallelWork {
         }
         for part in parts { try stage(part, staging, wanted, rowBytes) }
         let finite =
-            wanted == .float32
-            ? PanelInterleave.words(staging.wanted, target, matrices.depth)
-            : PanelInterleave.halves(staging.wanted, target, matrices.depth, wanted)
+            switch matrices.format {
+            case .bfloat16Pairs: PanelInterleave.pairs(staging.wanted, target, matrices.depth)
+            case .bfloat16, .float16: PanelInterleave.halves(staging.wanted, target, matrices.depth, wanted)
+            default: PanelInterleave.words(staging.wanted, target, matrices.depth, rowBytes: rowBytes)
+            }
         if !finite { throw complaint(parts, staging, wanted, rowBytes) }
     }
 
@@ -305,7 +307,7 @@ struct PanelRowPacking: ParallelWork {
                 }
             }
             let codes = block + coding.scaleBytes(count)
-            if job.matrices.format.isByteDot {
+            if case .byteDot = job.matrices.format {
                 PanelInterleave.byteDots(
                     staging.codes, rowBytes: rowBytes, start: start, count: count, coding.code, codes)
             } else {

@@ -26,7 +26,8 @@ struct TransposedPacking: ParallelWork {
         self.failure = failure
         tensors = job.matrices.gated ? 2 : 1
         let rowBytes = job.matrices.columns * 4
-        run = min(max(Self.stagedBytes / (2 * tensors * rowBytes), 8), job.matrices.depth)
+        // Even, so that no pair of k is two tasks'.
+        run = min(max(Self.stagedBytes / (2 * tensors * rowBytes), 8) & ~1, job.matrices.depth)
         stagingBytes = run * rowBytes
         scratch = try MemoryRegion(
             bytes: workers * 2 * tensors * stagingBytes, purpose: "staging memory for packing")
@@ -61,10 +62,10 @@ struct TransposedPacking: ParallelWork {
             let place = target + panel * matrices.panelBytes + inputs.lowerBound * matrices.format.rowBytes
             let counts = [first, second].map { min(max(matrices.columns - $0, 0), PanelLayout.half) }
             let from = (low + first * wanted.byteCount, high + second * wanted.byteCount)
-            if wanted == .bfloat16 {
-                Self.halves(from, counts, place, inputs.count, rowBytes)
-            } else {
-                Self.inOrder(from, counts, place, inputs.count, rowBytes, wanted.byteCount)
+            switch matrices.format {
+            case .bfloat16: Self.halves(from, counts, place, inputs.count, rowBytes)
+            case .bfloat16Pairs: Self.pairs(from, counts, place, inputs.count, rowBytes)
+            default: Self.inOrder(from, counts, place, inputs.count, rowBytes, wanted.byteCount)
             }
         }
     }
@@ -113,6 +114,26 @@ struct TransposedPacking: ParallelWork {
                     let a = column < counts[0] ? low.loadUnaligned(fromByteOffset: column * 2, as: UInt16.self) : 0
                     let b = column < counts[1] ? high.loadUnaligned(fromByteOffset: column * 2, as: UInt16.self) : 0
                     place.storeBytes(of: UInt32(a) | UInt32(b) << 16, toByteOffset: column * 4, as: UInt32.self)
+                }
+            }
+        }
+    }
+
+    /// Rows of panels of bf16 pairs: each is made of two rows, or of one and zeros; absent columns are zero.
+    private static func pairs(
+        _ from: (UnsafeMutableRawPointer, UnsafeMutableRawPointer), _ counts: [Int], _ target: UnsafeMutableRawPointer,
+        _ rows: Int, _ rowBytes: Int
+    ) {
+        for row in stride(from: 0, to: rows, by: 2) {
+            let place = target + row &* 32
+            memset(place, 0, 64)
+            for (half, columns) in [from.0, from.1].enumerated() {
+                for column in 0..<counts[half] {
+                    let first = columns + (row &* rowBytes &+ column &* 2)
+                    let low = UInt32(first.loadUnaligned(as: UInt16.self))
+                    let high = row &+ 1 < rows ? UInt32((first + rowBytes).loadUnaligned(as: UInt16.self)) : 0
+                    place.storeBytes(
+                        of: low | high << 16, toByteOffset: (half &* PanelLayout.half &+ column) &* 4, as: UInt32.self)
                 }
             }
         }

@@ -203,13 +203,11 @@ package struct ReferenceBackend: Backend {
             try multiply(input, rows: rows, by: matrix(projection), bias: bias?(projection))
         }
         let rounds =
-            arithmetic == .int8Activations
-            && configuration.expert.projections.allSatisfy { projection in
-                let name = matrix(projection)
-                // Gate and up share panels, so they must be stored alike.
-                return projection == .gate && source.format(of: name) != source.format(of: matrix(.up))
-                    ? false
-                    : source.format(of: name).takesInt8Activations(depth: configuration.shape(of: name).columns)
+            switch arithmetic {
+            case .exact: false
+            case .int8Activations: takesBytes(matrix)
+            // Layers refuse it unless all experts take it.
+            case .bfloat16Activations: true
             }
         let x = rounds ? rounded(x, rows: rows) : x
         var inner = try project(x, .up)
@@ -231,8 +229,25 @@ package struct ReferenceBackend: Backend {
         return try project(rounds ? rounded(inner, rows: rows) : inner, .down)
     }
 
-    /// Each 32 neighbours of a row rounded to -127 … 127 times their largest magnitude / 127, in fp32 as the rule says.
+    /// Whether an expert's matrices all take bytes.
+    private func takesBytes(_ matrix: (Projection) -> WeightName) -> Bool {
+        configuration.expert.projections.allSatisfy { projection in
+            let name = matrix(projection)
+            // Gate and up share panels, so they must be stored alike.
+            return projection == .gate && source.format(of: name) != source.format(of: matrix(.up))
+                ? false
+                : source.format(of: name).takesInt8Activations(depth: configuration.shape(of: name).columns)
+        }
+    }
+
+    /// Activations as experts read them.
     private func rounded(_ values: [Double], rows: Int) -> [Double] {
+        arithmetic == .bfloat16Activations
+            ? values.map { Double(Float(BFloat16(Float($0)))) } : roundedToBytes(values, rows: rows)
+    }
+
+    /// Each 32 neighbours of a row rounded to -127 … 127 times their largest magnitude / 127, in fp32 as the rule says.
+    private func roundedToBytes(_ values: [Double], rows: Int) -> [Double] {
         let depth = values.count / rows
         var result = values
         for start in stride(from: 0, to: values.count, by: depth) {
