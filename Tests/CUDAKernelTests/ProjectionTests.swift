@@ -56,6 +56,17 @@ import Testing
         }
     }
 
+    @Test func sumsInFP32AreInBlocks() throws {
+        for tileRows in [16, 64] {
+            let test = ProjectionCase(
+                Shape(side: .down, experts: 1, tokens: 1, slots: 1, inner: 6000, hidden: 8, steady: true, blocks: 1),
+                .fp32)
+            // Whole blocks of 256 and a last one of 112, all exact.
+            let result = Element.fp32.values(try test.run(tileRows: tileRows, seed: 1))
+            #expect(result == [Float](repeating: 6000 * (1 + 0x1p-13), count: 8))
+        }
+    }
+
     @Test(arguments: Element.allCases)
     func doesNotDependOnTheScheduleTheGridOrTheTile(_ element: Element) throws {
         let test = ProjectionCase(Self.small, element)

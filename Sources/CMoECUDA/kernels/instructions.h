@@ -181,26 +181,6 @@ DEVICE float multiply_add(float a, float b, float c) {
 #endif
 }
 
-/// eˣ to about 2 ulp and 2⁻²¹ · |x| (relative): one multiplication and one special-function instruction.
-DEVICE float fast_exp(float x) {
-#ifdef __CUDACC__
-    float result;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x * 1.4426950408889634f));
-    return result;
-#else
-    return exp2f(x * 1.4426950408889634f);
-#endif
-}
-
-/// a / b to 2 ulp for |b| up to 2¹²⁶.
-DEVICE float fast_divide(float a, float b) {
-#ifdef __CUDACC__
-    return __fdividef(a, b);
-#else
-    return a / b;
-#endif
-}
-
 /// The four operations with one rounding each. The compiler would fuse a · b + c where it finds it; these stay as they
 /// are written, so that a kernel's numbers are those of the CPU backend's same formula.
 DEVICE float add(float a, float b) {
@@ -574,7 +554,7 @@ DEVICE uint32_t warp_match(uint32_t value AND_SITE_PARAMETER) {
 #endif
 }
 
-/// The largest, or smallest, of the warp's values.
+/// The largest of the warp's values.
 DEVICE uint32_t warp_max(uint32_t value AND_SITE_PARAMETER) {
 #ifdef __CUDACC__
     return __reduce_max_sync(0xFFFFFFFFu, value);
@@ -592,14 +572,6 @@ DEVICE uint32_t warp_max(uint32_t value AND_SITE_PARAMETER) {
         },
         &value, &output, site);
     return output;
-#endif
-}
-
-DEVICE uint32_t warp_min(uint32_t value AND_SITE_PARAMETER) {
-#ifdef __CUDACC__
-    return __reduce_min_sync(0xFFFFFFFFu, value);
-#else
-    return ~warp_max(~value, site);
 #endif
 }
 
