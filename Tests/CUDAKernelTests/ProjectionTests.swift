@@ -1,7 +1,7 @@
 import CUDAKernelHost
 import Testing
 
-/// The decode kernels and the exact fp32 kernels, run on the CPU, against loops in Double.
+/// The decode kernels and the fp32 kernels, run on the CPU, against loops in Double.
 @Suite struct ProjectionTests {
     typealias Shape = ProjectionCase.Shape
 
