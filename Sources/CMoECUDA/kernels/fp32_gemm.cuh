@@ -49,7 +49,9 @@ DEVICE void fp32_copy_rows(SharedOffset start, int column, int depth, const void
 /// Adds a step's products. `across`, `down`: the thread's place in the tile.
 template <int height>
 DEVICE void fp32_multiply(float (&sums)[height][2 * fp32_pairs], SharedOffset stage, int across, int down) {
-    UNROLL
+    // With four rows the registers are full: those of a chunk have to do for the next one too.
+    [[maybe_unused]] constexpr int at_once = height == 1 ? fp32_chunks : 1;
+    UNROLL_BY(at_once)
     for (int chunk = 0; chunk < fp32_chunks; chunk++) {
         Words4 rows[height];
         UNROLL

@@ -16,6 +16,9 @@
 #define UNROLL _Pragma("unroll")
 /// Keeps the loop that follows as it is, where copies of a long body would only fill the instruction cache.
 #define NO_UNROLL _Pragma("unroll 1")
+#define PRAGMA(text) _Pragma(#text)
+/// So many turns of the loop at a time.
+#define UNROLL_BY(count) PRAGMA(unroll count)
 // The place of the call, for messages: the device has no use for it.
 #define SITE_PARAMETER
 #define AND_SITE_PARAMETER
@@ -33,6 +36,7 @@ extern __shared__ __align__(1024) unsigned char dynamic_shared[];
 #define KERNEL(...) [[maybe_unused]] static void
 #define UNROLL
 #define NO_UNROLL
+#define UNROLL_BY(count)
 #define SITE_PARAMETER simt::Site site = simt::Site::here()
 #define AND_SITE_PARAMETER , SITE_PARAMETER
 
