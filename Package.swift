@@ -77,7 +77,9 @@ let package = Package(
         .target(
             name: "CUDAKernelHost", path: "Tests/CUDAKernels", exclude: ["exercise.cuh"],
             cxxSettings: [
-                .headerSearchPath("."), .headerSearchPath("../../Sources/CMoECUDA/kernels"), .unsafeFlags(["-O2"]),
+                .headerSearchPath("."), .headerSearchPath("../../Sources/CMoECUDA/kernels"),
+                // No a · b + c is fused but where the kernels say so.
+                .unsafeFlags(["-O2", "-ffp-contract=off"]),
             ]),
         .target(name: "CUDAFake", dependencies: ["CMoECUDA"], path: "Tests/CUDAFake"),
         .target(name: "VectorCases", dependencies: ["MoEKernel"], path: "Tests/VectorCases"),

@@ -13,7 +13,8 @@ import Testing
         var offset = 0
 
         var testDescription: String {
-            "T \(tokens), k \(slots), H \(width)\(shared ? ", shared" : "")\(scaled ? ", scaled" : "")\(offset > 0 ? ", unaligned" : "")"
+            "T \(tokens), k \(slots), H \(width)\(shared ? ", shared" : "")\(scaled ? ", scaled" : "")"
+                + (offset > 0 ? ", unaligned" : "")
         }
     }
 

@@ -13,9 +13,12 @@ import Testing
         var masked = false
         /// Most pairs go to expert 0.
         var skewed = false
+        /// Some pairs go to experts that do not exist.
+        var strays = false
 
         var testDescription: String {
-            "T \(tokens), k \(slots), E \(experts), \(chunk) a block\(dropped ? ", dropped" : "")\(masked ? ", masked" : "")"
+            "T \(tokens), k \(slots), E \(experts), \(chunk) a block"
+                + (dropped ? ", dropped" : "") + (masked ? ", masked" : "")
         }
     }
 
@@ -27,6 +30,7 @@ import Testing
         Shape(tokens: 257, slots: 3, experts: 65, chunk: 100, dropped: true, masked: true),
         Shape(tokens: 50, slots: 32, experts: 33, chunk: 25, masked: true, skewed: true),
         Shape(tokens: 90, slots: 8, experts: 512, chunk: 44),
+        Shape(tokens: 41, slots: 3, experts: 7, chunk: 16, masked: true, strays: true),
     ]
 
     struct Plan: Equatable {
@@ -45,14 +49,25 @@ import Testing
         let mask: DeviceArray<UInt8>
         let weights: DeviceArray<Float>
 
+        /// Pairs that a router chose.
+        init(_ shape: Shape, chosen: [Int32], weights: [Float]) {
+            self.shape = shape
+            (self.chosen, self.weights) = (DeviceArray(chosen), DeviceArray(weights))
+            (kept, mask) = (DeviceArray([]), DeviceArray([]))
+        }
+
         init(_ shape: Shape) {
             self.shape = shape
             var generator = Generator(state: UInt64(shape.tokens * 1000 + shape.experts))
             let pairs = shape.tokens * shape.slots
+            // Those of no expert: one that does not exist. They count as dropped.
+            let none = [-1, Int32(shape.experts), .max, .min]
             chosen = DeviceArray(
-                (0..<pairs).map { _ in
-                    shape.skewed && Bool.random(using: &generator)
-                        ? 0 : Int32.random(in: 0..<Int32(shape.experts), using: &generator)
+                (0..<pairs).map { pair in
+                    shape.strays && pair % 5 == 3
+                        ? none[pair % 4]
+                        : shape.skewed && Bool.random(using: &generator)
+                            ? 0 : Int32.random(in: 0..<Int32(shape.experts), using: &generator)
                 })
             kept = DeviceArray((0..<pairs).map { _ in UInt8.random(in: 0..<4, using: &generator) })
             mask = DeviceArray((0..<shape.tokens).map { _ in UInt8.random(in: 0..<4, using: &generator) })
@@ -63,6 +78,7 @@ import Testing
             let (chosen, kept, mask, weights) = (chosen.elements, kept.elements, mask.elements, weights.elements)
             let pairs = chosen.indices.filter {
                 (!shape.dropped || kept[$0] != 0) && (!shape.masked || mask[$0 / shape.slots] != 0)
+                    && (0..<Int32(shape.experts)).contains(chosen[$0])
             }
             let rows = pairs.sorted { (chosen[$0], $0) < (chosen[$1], $1) }
             var counts = [Int32](repeating: 0, count: shape.experts)
@@ -76,11 +92,15 @@ import Testing
         }
 
         /// Runs one block, or three kernels, into poisoned memory. `mistake`: for the kernels that have a copy with it.
-        func run(alone: Bool, seed: UInt64, mistake: String = "", of mistaken: String = "") throws -> Plan {
+        /// `counted`: the blocks' counts, which are not counted then.
+        func run(
+            alone: Bool, seed: UInt64, mistake: String = "", of mistaken: String = "", counted: [Int32]? = nil
+        ) throws -> Plan {
             let (pairs, experts) = (shape.tokens * shape.slots, shape.experts)
             let blocks = alone ? 1 : (shape.tokens + shape.chunk - 1) / shape.chunk
             func poisoned(_ count: Int) -> DeviceArray<Int32> { DeviceArray([Int32](repeating: -9, count: count)) }
-            let (blockCounts, counts, offsets) = (poisoned(blocks * experts), poisoned(experts), poisoned(experts + 1))
+            let blockCounts = counted.map { DeviceArray($0) } ?? poisoned(blocks * experts)
+            let (counts, offsets) = (poisoned(experts), poisoned(experts + 1))
             defer { withExtendedLifetime(blockCounts) {} }
             let (rowToken, rowOf, rowPair) = (poisoned(pairs), poisoned(pairs), poisoned(pairs))
             let rowWeights = DeviceArray([Float](repeating: .nan, count: pairs))
@@ -100,8 +120,10 @@ import Testing
             parameters.slots = Int32(shape.slots)
             parameters.experts = Int32(experts)
             parameters.blocks = Int32(blocks)
-            parameters.chunk = Int32(alone ? shape.tokens : shape.chunk)
-            for kernel in alone ? ["dispatch_block"] : ["dispatch_count", "dispatch_scan", "dispatch_place"] {
+            // One block takes all tokens, whatever the chunk that a plan of many blocks would have.
+            parameters.chunk = alone ? mc_dispatch_chunk(Int64(shape.tokens)) : Int32(shape.chunk)
+            let counting = counted == nil ? ["dispatch_count"] : []
+            for kernel in alone ? ["dispatch_block"] : counting + ["dispatch_scan", "dispatch_place"] {
                 let name = kernel + (kernel == mistaken ? mistake : "")
                 try launch { ck_dispatch(name, &parameters, seed, $0, $1) }
             }
@@ -120,6 +142,18 @@ import Testing
         #expect(try test.run(alone: true, seed: 1) == expected)
         guard shape.tokens > 0 else { return }
         for seed in 0..<2 as Range<UInt64> { #expect(try test.run(alone: false, seed: seed) == expected) }
+    }
+
+    /// The router's counts stand for dispatch_count: selection, scan and place, from logits on.
+    @Test(arguments: [(33, 8, 2), (70, 40, 4), (9, 3, 3)])
+    func theRoutersCountsLeadToTheSamePlan(_ tokens: Int, _ experts: Int, _ slots: Int) throws {
+        let test = RouterSelectTests.Case(
+            RouterSelectTests.Router(experts: experts, slots: slots), .real, tokens: tokens)
+        let selected = try test.run(seed: 3)
+        let plan = Case(
+            Shape(tokens: tokens, slots: slots, experts: experts, chunk: test.chunk),
+            chosen: selected.experts, weights: selected.weights)
+        #expect(try plan.run(alone: false, seed: 4, counted: selected.blockCounts) == plan.expected)
     }
 
     @Test(arguments: [

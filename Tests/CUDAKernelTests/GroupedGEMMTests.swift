@@ -172,8 +172,8 @@ import Testing
         }
     }
 
-    /// For each tile shape, problems that cross its edges: a tile more and less in rows and in columns, an expert without
-    /// rows, a depth that ends in the middle of a step.
+    /// For each tile shape, problems that cross its edges: a tile more and less in rows and in columns, an expert
+    /// without rows, a depth that ends in the middle of a step.
     static let edges: [Problem] =
         edges("few", 32, 128) + edges("narrow", 64, 128) + edges("square", 128, 128) + edges("wide", 128, 256)
 
@@ -279,6 +279,20 @@ import Testing
         // Few tiles: small ones, so that all multiprocessors have some.
         #expect(choice(rows: 2048, experts: 4, height: 256).shape == MC_GROUPED_GEMM_few)
         #expect(choice(rows: 0, experts: 8, height: 64).blocks == 1)
+    }
+
+    /// The 100 KiB of a multiprocessor (sm_86, sm_89, sm_120) hold one block of four warps; a block has at most 99 KiB.
+    @Test func aShapeIsChosenWhereNoneKeepsAMultiprocessorBusy() {
+        for (rows, experts, height, shape) in [
+            (262_144, 128, 1536, MC_GROUPED_GEMM_square), (2048, 256, 1024, MC_GROUPED_GEMM_few),
+            (262_144, 512, 1536, MC_GROUPED_GEMM_narrow),
+        ] as [(Int64, Int32, Int32, Int)] {
+            let launch = mc_grouped_gemm_choose(rows, experts, height, 84, 100 << 10)
+            #expect(launch.shape == Int32(shape) && launch.blocks == 84)
+            #expect(launch.threads == 128 && launch.shared_bytes <= 99 << 10)
+        }
+        #expect(mc_grouped_gemm_choose(2048, 8, 1024, 84, 48 << 10).blocks == 0)
+        #expect(MC_DECODE_8_SHARED <= 99 << 10 && MC_DECODE_16_SHARED > 99 << 10)
     }
 
     @Test func everyShapeFitsAndGridsAreNoLargerThanTheirTiles() {

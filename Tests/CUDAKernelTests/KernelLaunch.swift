@@ -6,14 +6,19 @@ struct KernelFailure: Error, CustomStringConvertible {
     let description: String
 }
 
-/// Calls an entry point of CUDAKernelHost.
-func launch(_ entry: (_ why: UnsafeMutablePointer<CChar>, _ capacity: Int) -> Int32) throws(KernelFailure) {
+/// Calls an entry point of CUDAKernelHost. A kernel that does not exist is an issue whatever the caller does with the
+/// failure, or a mistake with a misspelled name would count as noticed; but for `mayBeUnknown`.
+func launch(
+    mayBeUnknown: Bool = false, _ entry: (_ why: UnsafeMutablePointer<CChar>, _ capacity: Int) -> Int32
+) throws(KernelFailure) {
     var why = [CChar](repeating: 0, count: 2000)
     let capacity = why.count
     let succeeded = why.withUnsafeMutableBufferPointer { entry($0.baseAddress!, capacity) } == 1
     guard succeeded else {
-        throw KernelFailure(
+        let failure = KernelFailure(
             description: String(decoding: why.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))
+        if !mayBeUnknown, failure.description.hasPrefix("no kernel named") { Issue.record(failure) }
+        throw failure
     }
 }
 

@@ -23,6 +23,8 @@ struct ProjectionCase: CustomStringConvertible {
         var splits = 1
         /// Every token takes the first experts.
         var crowded = false
+        /// Input 1, weights 1 + 2⁻¹³: a sum in blocks is exact; in one chain additions above 2¹¹ lose the fraction.
+        var steady = false
         var blocks: UInt32 = 3
     }
 
@@ -46,7 +48,8 @@ struct ProjectionCase: CustomStringConvertible {
     var outputElement: Element { shape.side == .down ? .fp32 : element }
 
     var description: String {
-        "\(shape.side.rawValue) \(element), \(shape.experts) experts, \(shape.tokens) × \(shape.slots), \(height) × \(depth)"
+        "\(shape.side.rawValue) \(element), \(shape.experts) experts, \(shape.tokens) × \(shape.slots), "
+            + "\(height) × \(depth)"
     }
 
     init(_ shape: Shape, _ element: Element) {
@@ -66,8 +69,11 @@ struct ProjectionCase: CustomStringConvertible {
         let height = isDown ? shape.hidden : shape.gated ? 2 * shape.inner : shape.inner
         let depth = isDown ? shape.inner : shape.hidden
         let inputRows = isDown ? shape.tokens * shape.slots : shape.tokens
-        input = DeviceArray(element.bytes(random(inputRows * depth, 1)))
-        weights = DeviceArray(element.bytes(random(shape.experts * height * depth, 2 / Float(depth).squareRoot())))
+        func tensor(_ count: Int, _ bound: Float, steady: Float) -> DeviceArray<UInt8> {
+            DeviceArray(element.bytes(shape.steady ? [Float](repeating: steady, count: count) : random(count, bound)))
+        }
+        input = tensor(inputRows * depth, 1, steady: 1)
+        weights = tensor(shape.experts * height * depth, 2 / Float(depth).squareRoot(), steady: 1 + 0x1p-13)
         bias = DeviceArray(random(shape.experts * height, 1))
         scale = DeviceArray(random(shape.tokens * shape.slots, 1))
     }
@@ -119,6 +125,14 @@ struct ProjectionCase: CustomStringConvertible {
         var error: Double
     }
 
+    /// Roundings that a term of a sum goes through, at most: in fp32 those of its block of 256 of the depth and of the
+    /// blocks after it, whose effect the contract limits to 96; one for each term of the depth on tensor cores. Scale
+    /// and bias come on top.
+    private var roundings: Double {
+        let blocked = min(min(depth, 256) + (depth + 255) / 256 - 1, 2 * 48)
+        return Double(element == .fp32 ? blocked + 2 : depth + 4)
+    }
+
     /// The largest error of `result`, in units of what the sums in fp32, the activation and one rounding may cost.
     func error(_ result: [UInt8]) -> Double {
         let inputs = element.values(input.elements).map(Double.init)
@@ -146,7 +160,7 @@ struct ProjectionCase: CustomStringConvertible {
                         sum += Double(biases[expert * height + matrixRow])
                         magnitude += abs(Double(biases[expert * height + matrixRow]))
                     }
-                    return Bounded(value: sum, error: magnitude * Double(depth + 4) * 0x1p-24)
+                    return Bounded(value: sum, error: magnitude * roundings * 0x1p-24)
                 }
                 for column in 0..<width {
                     let expected = output(products, column)

@@ -1,7 +1,7 @@
 import CUDAKernelHost
 import Testing
 
-/// The decode kernels and the exact fp32 kernels, run on the CPU, against loops in Double.
+/// The decode kernels and the fp32 kernels, run on the CPU, against loops in Double.
 @Suite struct ProjectionTests {
     typealias Shape = ProjectionCase.Shape
 
@@ -53,6 +53,17 @@ import Testing
             for tileRows in Self.tileRows(element) {
                 #expect(test.error(try test.run(tileRows: tileRows, seed: 1)) <= 1, "\(test), tile of \(tileRows)")
             }
+        }
+    }
+
+    @Test func sumsInFP32AreInBlocks() throws {
+        for tileRows in [16, 64] {
+            let test = ProjectionCase(
+                Shape(side: .down, experts: 1, tokens: 1, slots: 1, inner: 6000, hidden: 8, steady: true, blocks: 1),
+                .fp32)
+            // Whole blocks of 256 and a last one of 112, all exact.
+            let result = Element.fp32.values(try test.run(tileRows: tileRows, seed: 1))
+            #expect(result == [Float](repeating: 6000 * (1 + 0x1p-13), count: 8))
         }
     }
 

@@ -94,8 +94,9 @@ import Testing
             return (worst, (squares / Double(max(logits.count, 1))).squareRoot())
         }
 
-        /// No error can be larger: a term passes through the sum of one instruction (16 terms, or 8 of tf32, three times), then
-        /// of a slice, of the slices, of the parts and the bias; a product of tf32 parts leaves out 2⁻²¹, which is 8 units.
+        /// No error can be larger: a term passes through the sum of one instruction (16 terms, or 8 of tf32, three
+        /// times), then of a slice, of the slices, of the parts and the bias; a product of tf32 parts leaves out 2⁻²¹,
+        /// which is 8 units.
         var bound: Double {
             let slices = (shape.depth * type.size + 127) / 128
             let sums = type == .fp32 ? 8 + 12 + slices : 16 + 4 * slices

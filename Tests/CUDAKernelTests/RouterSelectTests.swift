@@ -73,8 +73,8 @@ import Testing
             return Array(order.prefix(count))
         }
 
-        /// Whether two of the `count` + 1 best keys, which fp32 had to compute, are closer than it tells apart. Equal ones are
-        /// equal there too: they come from equal numbers.
+        /// Whether two of the `count` + 1 best keys, which fp32 had to compute, are closer than it tells apart. Equal
+        /// ones are equal there too: they come from equal numbers.
         private func areNear(_ keys: [Double], _ indices: some Sequence<Int>, _ count: Int) -> Bool {
             let order = best(keys, indices, count + 1)
             let magnitude = order.map { abs(keys[$0]) }.max() ?? 0
@@ -169,8 +169,8 @@ import Testing
         let logits: DeviceArray<Float>
         let bias: DeviceArray<Float>
         let scales: DeviceArray<Float>
-        let table: DeviceArray<Int32>
-        let ids: DeviceArray<Int32>
+        var table: DeviceArray<Int32>
+        var ids: DeviceArray<Int32>
         /// Logits of an upper router stand at the end of a row.
         var groupColumn: Int { stride - router.groups }
         var chunk: Int { max(1, tokens / 2) }
@@ -236,6 +236,7 @@ import Testing
             parameters.groups = Int32(router.groups)
             parameters.kept_groups = Int32(router.keptGroups)
             parameters.group_column = Int32(groupColumn)
+            parameters.vocabulary = Int32(RouterSelectTests.vocabulary)
             parameters.transform = Int32(router.transform)
             parameters.normalisation = Int32(router.normalisation)
             parameters.normalisation_number = router.number
@@ -243,7 +244,7 @@ import Testing
             parameters.scale = router.scale
             let size = [8, 16, 32, 64, 128, 256, 512].first { $0 >= router.experts }!
             let name = "router_select_\(size)" + mistake
-            try launch { ck_router_select(name, &parameters, Int32(RouterSelectTests.vocabulary), seed, $0, $1) }
+            try launch { ck_router_select(name, &parameters, seed, $0, $1) }
             return Result(experts: experts.elements, weights: weights.elements, blockCounts: counts.elements)
         }
 
@@ -290,14 +291,27 @@ import Testing
             return faults
         }
 
+        /// What each token's chosen scores add up to.
+        var sums: [Double] {
+            var plain = router
+            plain.normalisation = Int(MC_NORMALISE_NONE)
+            let reference = Reference(router: plain, bias: bias.elements, scales: scales.elements)
+            let logits = logits.elements
+            return (0..<tokens).map { token in
+                let row = Array(logits[token * stride..<(token + 1) * stride])
+                let decision = reference.decide(Array(row.prefix(router.experts)), groupRow: [], listed: [])
+                return decision.weights.reduce(0, +)
+            }
+        }
+
         private static func norm(_ values: [Double]) -> Double {
             values.reduce(0.0) { $0 + $1 * $1 }.squareRoot()
         }
 
-        /// How far weights may be off, relative to their norm. In units of 2⁻²⁴: an exponential 2 and what the rounding of its
-        /// argument costs, as much as the argument's magnitude, at most the logits' spread; the sum of E of them E/16 + 4; a
-        /// reciprocal, a product, a square root or a quotient 1 each; the same again where chosen scores are transformed; the
-        /// sum of k and the division 6; two factors 2.
+        /// How far weights may be off, relative to their norm. In units of 2⁻²⁴: an exponential 2 and what the rounding
+        /// of its argument costs, as much as the argument's magnitude, at most the logits' spread; the sum of E of them
+        /// E/16 + 4; a reciprocal, a product, a square root or a quotient 1 each; the same again where chosen scores are
+        /// transformed; the sum of k and the division 6; two factors 2.
         private func bound(_ row: [Float]) -> Double {
             let spread = Double(row.max()! - row.min()!)
             return (2 * (2 + spread + Double(router.experts) / 16 + 4 + 4) + 6 + 2) * 0x1p-24
@@ -329,6 +343,44 @@ import Testing
                 }
             }
         }
+    }
+
+    /// Divisors that are what they are in some tokens only, and norms that are neither of 1 nor of 2.
+    @Test(arguments: [(8, 3), (40, 4), (128, 8)])
+    func everyNormalisation(_ experts: Int, _ slots: Int) throws {
+        var router = Router(experts: experts, slots: slots)
+        router.normalisation = Int(MC_NORMALISE_CLAMPED_SUM)
+        var test = Case(router, .real, tokens: 25)
+        // The middle one of the sums is the least divisor: below it some sums are not used.
+        let sums = test.sums.sorted()
+        router.number = Float(sums[12])
+        #expect(sums[0] < sums[12] && sums[12] < sums[24])
+        test = Case(router, .real, tokens: 25)
+        #expect(test.faults(try test.run(seed: 1)) == [], "clamped sum")
+        router.normalisation = Int(MC_NORMALISE_NORM)
+        for p in [0.5, 1, 1.5, 2, 2.75, 3] as [Float] {
+            router.number = p
+            test = Case(router, .real, tokens: 25)
+            #expect(test.faults(try test.run(seed: 1)) == [], "norm of \(p)")
+        }
+    }
+
+    /// Token ids and listed experts that do not exist count as the nearest that do.
+    @Test func numbersFromOutsideStayInside() throws {
+        var router = Router(experts: 12, slots: 4, selection: Int(MC_SELECT_TABLE))
+        router.normalisation = Int(MC_NORMALISE_SUM)
+        var test = Case(router, .real, tokens: 6)
+        let (last, most) = (Int32(Self.vocabulary - 1), Int32(router.experts - 1))
+        let (ids, table) = ([-1, 0, .min, last, last + 1, .max] as [Int32], test.table.elements)
+        test.ids = DeviceArray(ids.map { min(max($0, 0), last) })
+        let expected = try test.run(seed: 1)
+        test.ids = DeviceArray(ids)
+        #expect(try test.run(seed: 1) == expected)
+        let listed = table.enumerated().map { [$1, most + 1, -1, .max][$0 % 4] }
+        test.table = DeviceArray(listed.map { min(max($0, 0), most) })
+        let inside = try test.run(seed: 1)
+        test.table = DeviceArray(listed)
+        #expect(try test.run(seed: 1) == inside)
     }
 
     /// Bad logits give valid experts and finite weights.

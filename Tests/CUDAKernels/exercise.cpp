@@ -89,10 +89,10 @@ const Named<Warp> warps[] = {
     {"exercise_warp+missing_arrival", missing_arrival::exercise_warp},
 };
 
-using Arithmetic = void(const float *, float *);
-const Named<Arithmetic> arithmetics[] = {
-    {"exercise_arithmetic", right::exercise_arithmetic},
-    {"exercise_arithmetic+missing_warp_barrier", missing_warp_barrier::exercise_arithmetic},
+using Wide = void(const float *, float *);
+const Named<Wide> wides[] = {
+    {"exercise_wide", right::exercise_wide},
+    {"exercise_wide+missing_warp_barrier", missing_warp_barrier::exercise_wide},
 };
 
 static_assert(int(CK_WARP_THREADS) == right::exercise_warp_threads && int(CK_WARP_RESULTS) == right::exercise_warp_results &&
@@ -131,13 +131,13 @@ int ck_exercise_warp(const char *name, const uint32_t *in, uint32_t *out, uint32
     return report(simt::run(launch, [&] { kernel(in, out, total); }), why, capacity);
 }
 
-int ck_exercise_arithmetic(const char *name, const float *in, float *out, uint64_t seed, char *why, size_t capacity) {
-    Arithmetic *kernel = find(arithmetics, name);
+int ck_exercise_wide(const char *name, const float *in, float *out, uint64_t seed, char *why, size_t capacity) {
+    Wide *kernel = find(wides, name);
     if (!kernel) return unknown(name, why, capacity);
     const simt::Launch launch{
         .grid = {},
-        .block = {right::exercise_arithmetic_threads},
-        .shared_bytes = right::exercise_arithmetic_shared,
+        .block = {right::exercise_wide_threads},
+        .shared_bytes = right::exercise_wide_shared,
         .seed = seed,
         .buffers = {simt::Buffer::input("in", in, 128), simt::Buffer::output("out", out, 128)},
     };

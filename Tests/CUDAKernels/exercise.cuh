@@ -1,5 +1,5 @@
-// Kernels that are only there to exercise the wrappers and the runner. Benchmarks/kernels.sh compiles them too, so that
-// every wrapper's device body is known to assemble.
+// Kernels that exercise the wrappers that other kernels share, and the runner. Benchmarks/kernels.sh compiles them too, so
+// that these wrappers' device bodies are known to assemble even where no kernel of the image calls them.
 
 struct exercise_product_parameters {
     const void *a;  // [16, depth]
@@ -122,19 +122,12 @@ KERNEL(exercise_warp_threads) exercise_warp(const uint32_t *in, uint32_t *out, u
     for (unsigned i = 0; i < exercise_warp_results; i++) store_global(out + i * exercise_warp_threads + thread, results[i]);
 }
 
-/// Fast arithmetic and 16-byte accesses: out[i] = exp(in[i]) / (1 + exp(in[i])), through shared memory, four at a time.
-enum { exercise_arithmetic_threads = 32, exercise_arithmetic_shared = exercise_arithmetic_threads * 16 };
-KERNEL(exercise_arithmetic_threads) exercise_arithmetic(const float *in, float *out) {
-    const unsigned lane = threadIdx.x;
+/// 16-byte accesses: out = in, 128 numbers, through shared memory and another lane.
+enum { exercise_wide_threads = 32, exercise_wide_shared = exercise_wide_threads * 16 };
+KERNEL(exercise_wide_threads) exercise_wide(const float *in, float *out) {
+    const unsigned lane = threadIdx.x, other = lane ^ 1;
     store_shared(lane * 16, load_global_16_once(in + lane * 4));
     __syncwarp();
-    // Each lane takes its neighbour's, and puts the results where they belong.
-    Words4 words = load_shared<Words4>((lane ^ 1) * 16);
-    UNROLL
-    for (unsigned i = 0; i < 4; i++) {
-        const float e = fast_exp(float_of_bits(words.word[i]));
-        words.word[i] = bits_of_float(fast_divide(e, 1.0f + e));
-    }
-    store_global_16(out + (lane ^ 1) * 4, words);
+    store_global_16(out + other * 4, load_shared<Words4>(other * 16));
     global_fence();
 }

@@ -162,8 +162,7 @@ int ck_router_normalise(const char *name, const mc_normalise_parameters *paramet
     return report(simt::run(launch, [&] { kernel(p); }), why, capacity);
 }
 
-int ck_router_select(const char *name, const mc_select_parameters *parameters, int32_t vocabulary, uint64_t seed, char *why,
-                     size_t capacity) {
+int ck_router_select(const char *name, const mc_select_parameters *parameters, uint64_t seed, char *why, size_t capacity) {
     auto *kernel = find(selections, name);
     if (!kernel) return unknown(name, why, capacity);
     const mc_select_parameters &p = *parameters;
@@ -181,7 +180,7 @@ int ck_router_select(const char *name, const mc_select_parameters *parameters, i
     };
     if (p.selection_bias) launch.buffers.push_back(simt::Buffer::input("selection_bias", p.selection_bias, experts));
     if (p.expert_scale) launch.buffers.push_back(simt::Buffer::input("expert_scale", p.expert_scale, experts));
-    if (p.table) launch.buffers.push_back(simt::Buffer::input("table", p.table, size_t(vocabulary) * p.slots));
+    if (p.table) launch.buffers.push_back(simt::Buffer::input("table", p.table, size_t(p.vocabulary) * p.slots));
     if (p.token_ids) launch.buffers.push_back(simt::Buffer::input("token_ids", p.token_ids, size_t(p.tokens)));
     if (p.block_counts) launch.buffers.push_back(simt::Buffer::output("block_counts", p.block_counts, blocks * experts));
     return report(simt::run(launch, [&] { kernel(p); }), why, capacity);

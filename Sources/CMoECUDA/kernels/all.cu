@@ -1,9 +1,9 @@
 // Every kernel of the image: one translation unit.
 //
-// To add a kernel: a .cuh that includes nothing itself, so that the host tests can include it in a namespace (what several
-// kernels share is a header); its parameters in parameters.h; its line in machine_code.txt; then Benchmarks/kernels.sh
-// build, and a test on the CPU: an entry point in Tests/CUDAKernels, which plants mistakes by including the .cuh once more
-// with a wrapper bent by a macro, and its caller in Tests/CUDAKernelTests.
+// To add a kernel: a .cuh that includes nothing itself, so that the host tests can include it in a namespace, after those that
+// it builds on (such as exponential.cuh); its parameters in a header that parameters.h includes; its line in machine_code.txt;
+// then Benchmarks/kernels.sh build, and a test on the CPU: an entry point in Tests/CUDAKernels, which plants mistakes by
+// including the .cuh once more with a wrapper bent by a macro, and its caller in Tests/CUDAKernelTests.
 #include "instructions.h"
 #include "parameters.h"
 

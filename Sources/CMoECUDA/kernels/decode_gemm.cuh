@@ -245,6 +245,8 @@ DEVICE void decode_gemm(const mc_decode_parameters &p) {
         __syncthreads();
         decode_finish_tile<Output, groups>(p, plan, list.item(index), buffer);
         buffer = buffer == Layout::sums_start ? Layout::sums_start + Layout::sums_bytes : Layout::sums_start;
+        // Lanes without output have parted from the others, and mma takes a warp that is together.
+        __syncwarp();
     }
 }
 

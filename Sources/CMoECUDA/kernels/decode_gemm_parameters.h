@@ -12,7 +12,8 @@ extern "C" {
 /// more than T. The output of gate_up is in the type of the weights, that of down is fp32.
 ///
 /// Grid: multiprocessors × MC_DECODE_BLOCKS_PER_MULTIPROCESSOR (any other is right as well); block: MC_PROJECTION_THREADS;
-/// dynamic shared memory: MC_DECODE_8_SHARED or MC_DECODE_16_SHARED.
+/// dynamic shared memory: MC_DECODE_8_SHARED or MC_DECODE_16_SHARED. A block of sm_86, sm_89 and sm_120 has at most 99 KiB:
+/// the kernels for 16 rows do not fit there, and those for 8 take their place, with a pass for each 8 rows of an expert.
 ///
 /// With `splits` above 1 each sum over the depth is cut in that many parts, which go to `partial`;
 /// decode_finish_gate_up_<type> or decode_finish_down, launched next with the same parameters (any grid: a block takes a

@@ -4,13 +4,15 @@
 // its first row of every expert is. In a block the same again for its warps, and in a warp lanes with the same expert find
 // each other. Every row is a function of the routing alone.
 
-/// Of no expert: the pair is dropped.
+/// Of no expert, or of one that does not exist: the pair is dropped.
 constexpr uint32_t no_expert = ~0u;
 
 DEVICE uint32_t expert_of(const mc_dispatch_parameters &p, int pair) {
     if (p.kept && !load_global(p.kept + pair)) return no_expert;
     if (p.mask && !load_global(p.mask + pair / p.slots)) return no_expert;
-    return uint32_t(load_global(p.chosen + pair));
+    // The host checks experts that a caller gives; one that does not exist must not become an address all the same.
+    const uint32_t expert = uint32_t(load_global(p.chosen + pair));
+    return expert < uint32_t(p.experts) ? expert : no_expert;
 }
 
 /// Pairs of a block: [begin, end).
@@ -91,7 +93,7 @@ DEVICE void dispatch_place_pairs(const mc_dispatch_parameters &p) {
     __syncthreads();
 
     // A warp has consecutive pairs, a multiple of its lanes.
-    const PairRange pairs = pairs_of_block(p);
+    const PairRange pairs = alone ? PairRange{0, p.tokens * p.slots} : pairs_of_block(p);
     const int share = (pairs.end - pairs.begin + threads - 1) / threads * int(warp_size);
     const int begin = pairs.begin + int(warp) * share, end = begin + share < pairs.end ? begin + share : pairs.end;
     for (int pair = begin + int(lane); pair < end; pair += int(warp_size)) {

@@ -9,8 +9,17 @@ extern "C" {
 
 /// Groups (token, slot) pairs by expert: rows of an expert are consecutive, in the order of pairs.
 ///
-/// Either dispatch_block alone, for few pairs, or three in a row: dispatch_count (or router_select's block_counts), then
-/// dispatch_scan, then dispatch_place. Block b of count and place takes the tokens from b · chunk on, `chunk` of them.
+/// Either dispatch_block alone, for few pairs, which takes all of them whatever `chunk` is; or three in a row:
+/// dispatch_count, then dispatch_scan, then dispatch_place. Block b of count and place takes the tokens from b · chunk on,
+/// `chunk` of them. router_select's block_counts, of the same chunk, may stand for dispatch_count only where `kept` and
+/// `mask` are null: they count every pair.
+///
+/// Without tokens there is no grid of `blocks`: then dispatch_block, which writes counts and offsets of 0.
+///
+/// The host checks that experts that a caller chose are below `experts`; one that is not counts as dropped.
+///
+/// An identity expert is an expert like others here and has rows, but no projection writes them. Combine cannot read x in
+/// their place, so the host must refuse identity experts on the device.
 ///
 ///                   grid                  block                       shared memory
 /// dispatch_block    1                     MC_DISPATCH_BLOCK_THREADS   mc_dispatch_shared
@@ -18,7 +27,7 @@ extern "C" {
 /// dispatch_scan     ⌈experts / 32⌉        MC_DISPATCH_SCAN_THREADS    4 · MC_DISPATCH_SCAN_THREADS
 /// dispatch_place    blocks                MC_DISPATCH_THREADS         mc_dispatch_shared
 typedef struct {
-    const int32_t *chosen;   ///< [tokens, slots]: each pair's expert
+    const int32_t *chosen;   ///< [tokens, slots]: each pair's expert, 0 to experts - 1
     const uint8_t *kept;     ///< [tokens, slots], 0: the pair is dropped; null: none is
     const uint8_t *mask;     ///< [tokens], 0: all pairs of the token are dropped; null: none are
     const float *weights;    ///< [tokens, slots]; null where row_weights is
@@ -32,8 +41,8 @@ typedef struct {
     int32_t tokens;
     int32_t slots;
     int32_t experts;  ///< 1 to 512
-    int32_t blocks;   ///< ⌈tokens / chunk⌉
-    int32_t chunk;
+    int32_t blocks;   ///< ⌈tokens / chunk⌉; dispatch_block reads neither
+    int32_t chunk;    ///< tokens of a block, mc_dispatch_chunk
 } mc_dispatch_parameters;
 
 enum { MC_DISPATCH_THREADS = 256, MC_DISPATCH_BLOCK_THREADS = 1024, MC_DISPATCH_SCAN_THREADS = 1024 };
@@ -49,7 +58,7 @@ static inline int mc_dispatch_chunk(int64_t tokens) {
 }
 
 /// The order in which choices queue for an expert: by pair; by slot; by slot, then the token's best weight; by weight. Ties
-/// go to the lower pair.
+/// go to the lower pair. By slot: at most 256 slots.
 enum { MC_QUEUE_POSITION, MC_QUEUE_CHOICE_RANK, MC_QUEUE_TOKEN_PRIORITY, MC_QUEUE_WEIGHT };
 
 /// capacity_admit: kept[pair] = whether its expert accepts it, given the rows of a dispatch of all pairs that queue. Each

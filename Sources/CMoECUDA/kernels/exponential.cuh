@@ -1,5 +1,5 @@
-// The exponential of scores and activations: additions and multiplications of one rounding each, so that the device computes bit by
-// bit what the tests see on the CPU, and what the CPU's kernels compute.
+// The exponential of scores and activations: additions and multiplications of one rounding each, so that the device computes
+// bit by bit what the tests see on the CPU, and what the CPU's kernels compute.
 
 /// eˣ within one unit in the last place. Below -87.3, where the result leaves the normal range: 0; above 88.3 what 88.3 gives,
 /// about 2·10³⁸; NaN stays NaN.

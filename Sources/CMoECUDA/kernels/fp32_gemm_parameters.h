@@ -1,4 +1,4 @@
-// Launch of the exact fp32 kernels: fp32_gate_up_<rows>, fp32_down_<rows>, with mc_projection_parameters.
+// Launch of the fp32 kernels: fp32_gate_up_<rows>, fp32_down_<rows>, with mc_projection_parameters.
 #pragma once
 
 #include "projection_parameters.h"

@@ -231,7 +231,7 @@ template <class Shape>
 using GroupedSums = float[Shape::high][Shape::across][4];
 
 template <class T, class Shape>
-DEVICE void multiply(GroupedSums<Shape> &sums, const GroupedFragments<Shape> &fragments) {
+DEVICE void multiply_slice(GroupedSums<Shape> &sums, const GroupedFragments<Shape> &fragments) {
     UNROLL
     for (int i = 0; i < Shape::high; i++) {
         UNROLL
@@ -284,8 +284,9 @@ struct GroupedEpilogue {
             const float scale = row < tile.rows ? load_global(p.row_scale + tile.first_row + row) : 0.0f;
             UNROLL
             for (int j = 0; j < Shape::across; j++) {
-                sums[i / 2][j][i % 2 * 2] *= scale;
-                sums[i / 2][j][i % 2 * 2 + 1] *= scale;
+                float(&pair)[4] = sums[i / 2][j];
+                pair[i % 2 * 2] = multiply(pair[i % 2 * 2], scale);
+                pair[i % 2 * 2 + 1] = multiply(pair[i % 2 * 2 + 1], scale);
             }
         }
     }
@@ -301,8 +302,8 @@ struct GroupedEpilogue {
                 const float value = column < p.height ? load_global(bias + column) : 0.0f;
                 UNROLL
                 for (int i = 0; i < Shape::high; i++) {
-                    sums[i][j][k] += value;
-                    sums[i][j][k + 2] += value;
+                    sums[i][j][k] = add(sums[i][j][k], value);
+                    sums[i][j][k + 2] = add(sums[i][j][k + 2], value);
                 }
             }
         }
@@ -463,22 +464,24 @@ DEVICE void grouped_gemm(const mc_projection_parameters &p) {
             const SharedOffset free = stage == 0 ? (stages - 1) * Shape::stage_bytes : stage - Shape::stage_bytes;
             fragments[1].load(stage, rows_place, columns_place, 1);
             loader.template copy<0>(free);
-            multiply<T, Shape>(sums, fragments[0]);
+            multiply_slice<T, Shape>(sums, fragments[0]);
             fragments[0].load(stage, rows_place, columns_place, 2);
             loader.template copy<1>(free);
-            multiply<T, Shape>(sums, fragments[1]);
+            multiply_slice<T, Shape>(sums, fragments[1]);
             fragments[1].load(stage, rows_place, columns_place, 3);
             loader.template copy<2>(free);
             copy_async_commit();
             loader.advance();
-            multiply<T, Shape>(sums, fragments[0]);
+            multiply_slice<T, Shape>(sums, fragments[0]);
             copy_async_wait<stages - 2>();
             __syncthreads();
             fragments[0].load(next, rows_place, columns_place, 0);
-            multiply<T, Shape>(sums, fragments[1]);
+            multiply_slice<T, Shape>(sums, fragments[1]);
             stage = next;
         }
         GroupedEpilogue<use, T, Output, Shape>(p, locate(map, tile)).run(sums);
+        // Lanes may have parted in the epilogue, and ldmatrix and mma take a warp that is together.
+        __syncwarp();
     }
 }
 

@@ -100,25 +100,30 @@ static inline mc_grouped_gemm_launch mc_grouped_gemm_launch_of(int32_t shape, in
 
 /// The launch that should take least time: the one with the fewest multiplications on the multiprocessor that has most of
 /// them, padding of tiles counted, each shape at its part of the wide shape's rate. `rows` is taken as spread evenly over the
-/// experts. The rates are estimates from the bytes that a shape moves for each product.
+/// experts. The rates are estimates from the bytes that a shape moves for each product. With 0 blocks if no shape fits.
 static inline mc_grouped_gemm_launch mc_grouped_gemm_choose(int64_t rows, int32_t experts, int32_t height,
                                                             int32_t multiprocessors, int32_t shared_bytes_of_multiprocessor) {
     const double rates[MC_GROUPED_GEMM_SHAPE_COUNT] = {1.0, 0.9, 0.7, 0.4};
     mc_grouped_gemm_launch best = {MC_GROUPED_GEMM_few, 0, 0, 0};
     double least = 0;
+    int32_t best_is_busy = 0;
     for (int32_t shape = 0; shape < MC_GROUPED_GEMM_SHAPE_COUNT; shape++) {
         const mc_grouped_gemm_shape s = mc_grouped_gemm_shape_of(shape);
         const mc_grouped_gemm_launch launch = mc_grouped_gemm_launch_of(shape, rows, experts, height, multiprocessors,
                                                                         shared_bytes_of_multiprocessor);
-        // Four warps alone do not keep a multiprocessor busy.
-        if (mc_grouped_gemm_resident(launch, shared_bytes_of_multiprocessor) * s.threads < 256) continue;
+        if (launch.blocks == 0) continue;
+        // Four warps alone do not keep a multiprocessor busy. Where shared memory has no room for more in any shape (100 KiB of
+        // sm_86, sm_89 and sm_120), they have to do.
+        const int32_t is_busy = mc_grouped_gemm_resident(launch, shared_bytes_of_multiprocessor) * s.threads >= 256;
+        if (is_busy < best_is_busy) continue;
         const int64_t parts = rows < experts ? rows : experts;
         const int64_t expected = rows / s.rows + parts / 2;  // an expert's last tile is half full on average
         const int64_t tiles = (expected > parts ? expected : parts) * ((height + s.columns - 1) / s.columns);
         const int64_t rounds = (tiles + multiprocessors - 1) / multiprocessors;
         const double time = (double)rounds * s.rows * s.columns / rates[shape];
-        if (best.blocks == 0 || time < least) {
+        if (best.blocks == 0 || is_busy > best_is_busy || time < least) {
             best = launch;
+            best_is_busy = is_busy;
             least = time;
         }
     }

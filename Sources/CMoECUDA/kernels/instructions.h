@@ -16,6 +16,9 @@
 #define UNROLL _Pragma("unroll")
 /// Keeps the loop that follows as it is, where copies of a long body would only fill the instruction cache.
 #define NO_UNROLL _Pragma("unroll 1")
+#define PRAGMA(text) _Pragma(#text)
+/// So many turns of the loop at a time.
+#define UNROLL_BY(count) PRAGMA(unroll count)
 // The place of the call, for messages: the device has no use for it.
 #define SITE_PARAMETER
 #define AND_SITE_PARAMETER
@@ -33,6 +36,7 @@ extern __shared__ __align__(1024) unsigned char dynamic_shared[];
 #define KERNEL(...) [[maybe_unused]] static void
 #define UNROLL
 #define NO_UNROLL
+#define UNROLL_BY(count)
 #define SITE_PARAMETER simt::Site site = simt::Site::here()
 #define AND_SITE_PARAMETER , SITE_PARAMETER
 
@@ -178,26 +182,6 @@ DEVICE float multiply_add(float a, float b, float c) {
     return __fmaf_rn(a, b, c);
 #else
     return fmaf(a, b, c);
-#endif
-}
-
-/// eˣ to about 2 ulp and 2⁻²¹ · |x| (relative): one multiplication and one special-function instruction.
-DEVICE float fast_exp(float x) {
-#ifdef __CUDACC__
-    float result;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x * 1.4426950408889634f));
-    return result;
-#else
-    return exp2f(x * 1.4426950408889634f);
-#endif
-}
-
-/// a / b to 2 ulp for |b| up to 2¹²⁶.
-DEVICE float fast_divide(float a, float b) {
-#ifdef __CUDACC__
-    return __fdividef(a, b);
-#else
-    return a / b;
 #endif
 }
 
@@ -574,7 +558,7 @@ DEVICE uint32_t warp_match(uint32_t value AND_SITE_PARAMETER) {
 #endif
 }
 
-/// The largest, or smallest, of the warp's values.
+/// The largest of the warp's values.
 DEVICE uint32_t warp_max(uint32_t value AND_SITE_PARAMETER) {
 #ifdef __CUDACC__
     return __reduce_max_sync(0xFFFFFFFFu, value);
@@ -592,14 +576,6 @@ DEVICE uint32_t warp_max(uint32_t value AND_SITE_PARAMETER) {
         },
         &value, &output, site);
     return output;
-#endif
-}
-
-DEVICE uint32_t warp_min(uint32_t value AND_SITE_PARAMETER) {
-#ifdef __CUDACC__
-    return __reduce_min_sync(0xFFFFFFFFu, value);
-#else
-    return ~warp_max(~value, site);
 #endif
 }
 

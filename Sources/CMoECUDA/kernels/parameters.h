@@ -1,5 +1,9 @@
 // What the kernels take: plain C structs, passed by value, that Swift sees through CMoECUDA.h. Pointers are device
 // memory. Tensors are row-major and dense. Element types are part of a kernel's name.
+//
+// Counts are 32-bit: tokens · slots, tokens · experts and tokens · width / 8 are below 2³¹. The host checks that before a
+// launch, and throws. A kernel that takes more than 48 KiB of dynamic shared memory needs the attribute
+// cudaFuncAttributeMaxDynamicSharedMemorySize, set once to what it takes.
 #pragma once
 
 #include <stdint.h>

@@ -5,13 +5,13 @@ DEVICE void scale_and_add_bias(const mc_projection_parameters &p, int expert, in
                                float &second) {
     if (p.row_scale) {
         const float scale = load_global(p.row_scale + row);
-        first *= scale;
-        second *= scale;
+        first = multiply(first, scale);
+        second = multiply(second, scale);
     }
     if (p.bias) {
         const float *bias = p.bias + size_t(expert) * p.height + height_row;
-        first += load_global(bias);
-        if (height_row + 8 < p.height) second += load_global(bias + 8);
+        first = add(first, load_global(bias));
+        if (height_row + 8 < p.height) second = add(second, load_global(bias + 8));
     }
 }
 

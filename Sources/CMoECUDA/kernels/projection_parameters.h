@@ -1,4 +1,4 @@
-// One projection of every expert that has rows: what the decode kernels and the exact kernels take.
+// One projection of every expert that has rows: what the decode kernels, the grouped kernels and the fp32 kernels take.
 #pragma once
 
 #include <stdint.h>
@@ -11,7 +11,7 @@ extern "C" {
 
 enum {
     MC_MAXIMUM_EXPERTS = 512,
-    /// Threads of a block of every kernel here.
+    /// Threads of a block of the decode and the fp32 kernels; the grouped kernels have those of their shape.
     MC_PROJECTION_THREADS = 256,
 };
 

@@ -107,12 +107,13 @@ typedef struct {
     const float *logits;          ///< [tokens, stride]
     const float *selection_bias;  ///< [experts], added to scores for choosing; null: none
     const float *expert_scale;    ///< [experts], factors on the weights; null: none
-    const int32_t *table;         ///< [vocabulary, slots]: experts by token id
-    const int32_t *token_ids;     ///< [tokens]
+    const int32_t *table;         ///< [vocabulary, slots]: experts by token id, below `experts`, which the host checks
+    const int32_t *token_ids;     ///< [tokens]: 0 to vocabulary - 1, which the host checks; others count as the nearest of them
     int32_t *chosen;              ///< [tokens, slots]
     float *weights;               ///< [tokens, slots]
-    /// [blocks, experts]: how often the tokens of a block chose each expert, as dispatch_count gives; null: not wanted.
-    /// Not for MC_SELECT_EVERY.
+    /// [blocks, experts]: how often the tokens of a block chose each expert; null: not wanted. They are what dispatch_count
+    /// gives where its `kept` and `mask` are null and its chunk is this one, and only there: every pair is counted. Not for
+    /// MC_SELECT_EVERY.
     int32_t *block_counts;
     int32_t tokens;
     int32_t stride;
@@ -124,6 +125,7 @@ typedef struct {
     int32_t groups;        ///< divides experts
     int32_t kept_groups;   ///< divides slots for MC_SELECT_HIERARCHICAL
     int32_t group_column;  ///< where the upper router's logits stand in a row, for MC_SELECT_HIERARCHICAL
+    int32_t vocabulary;    ///< 1 or more: rows of `table`, for MC_SELECT_TABLE
     int32_t transform;
     int32_t normalisation;
     float normalisation_number;

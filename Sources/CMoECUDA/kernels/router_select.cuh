@@ -4,9 +4,10 @@
 // the result. Every score is a monotone function of its logit, so without a selection bias experts are compared by logit.
 // Ties go to the lower expert.
 //
-// The formulas are the CPU backend's, operation by operation (MicroKernels, Router/ and Elementary.swift): with its fused
-// instruction sets both give the same bits, but for a norm that is neither of 1 nor of 2. So a token goes to the same
-// experts on both, even where a bias is added to scores that differ in their last bit.
+// The formulas are the CPU backend's, operation by operation (MicroKernels, Router/ and Elementary.swift): from equal
+// logits its fused instruction sets and the device compute the same bits, but for a norm that is neither of 1 nor of 2. So a
+// token with equal logits goes to the same experts on both, even where a bias is added to scores that differ in their last
+// bit. Logits that were summed in another order may differ, and with them the experts.
 
 constexpr float highest_logit = 3.40282347e38f;
 /// Of no expert, in ordered numbers.
@@ -350,6 +351,9 @@ DEVICE float scaled(const mc_select_parameters &p, unsigned expert, float weight
     return weight < -highest_logit ? -highest_logit : weight;
 }
 
+/// The nearest of 0 to `count` - 1.
+DEVICE int32_t within(int32_t number, int32_t count) { return number < 0 ? 0 : number < count ? number : count - 1; }
+
 template <unsigned width, unsigned held>
 DEVICE void router_select(const mc_select_parameters &p) {
     const Team<width, held> team;
@@ -386,8 +390,9 @@ DEVICE void router_select(const mc_select_parameters &p) {
                 continue;
             }
             if (p.selection == MC_SELECT_TABLE) {
-                const int32_t *listed = p.table + size_t(load_global(p.token_ids + token)) * slots;
-                slot.expert = team.lane < slots ? unsigned(load_global(listed + team.lane)) : 0;
+                // Numbers that came from outside: the host checks them, and none becomes an address outside a tensor.
+                const int32_t *listed = p.table + size_t(within(load_global(p.token_ids + token), p.vocabulary)) * slots;
+                slot.expert = team.lane < slots ? unsigned(within(load_global(listed + team.lane), p.experts)) : 0;
             } else {
                 slot.expert = choose_best(p, team, z, set);
             }

@@ -35,9 +35,9 @@ enum { CK_WARP_THREADS = 96, CK_WARP_RESULTS = 8, CK_WARP_BINS = 8 };
 int ck_exercise_warp(const char *_Nonnull kernel, const uint32_t *_Nonnull in, uint32_t *_Nonnull out,
                      uint32_t *_Nonnull total, uint64_t seed, char *_Nonnull why, size_t capacity);
 
-/// exercise_arithmetic: out[i] = eˣ / (1 + eˣ) of x = in[i], for 128 numbers.
-int ck_exercise_arithmetic(const char *_Nonnull kernel, const float *_Nonnull in, float *_Nonnull out, uint64_t seed,
-                           char *_Nonnull why, size_t capacity);
+/// exercise_wide: out = in, 128 numbers.
+int ck_exercise_wide(const char *_Nonnull kernel, const float *_Nonnull in, float *_Nonnull out, uint64_t seed,
+                     char *_Nonnull why, size_t capacity);
 
 /// The conversions that kernels use, one number at a time. `type`: "bf16" or "fp16".
 uint16_t ck_from_float(const char *_Nonnull type, float value);

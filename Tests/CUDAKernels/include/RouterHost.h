@@ -17,9 +17,9 @@ int ck_router_join(const char *_Nonnull kernel, const mc_join_parameters *_Nonnu
                    char *_Nonnull why, size_t capacity);
 int ck_router_normalise(const char *_Nonnull kernel, const mc_normalise_parameters *_Nonnull parameters, unsigned blocks,
                         uint64_t seed, char *_Nonnull why, size_t capacity);
-/// router_select_<experts>. `vocabulary`: rows of the table.
-int ck_router_select(const char *_Nonnull kernel, const mc_select_parameters *_Nonnull parameters, int32_t vocabulary,
-                     uint64_t seed, char *_Nonnull why, size_t capacity);
+/// router_select_<experts>.
+int ck_router_select(const char *_Nonnull kernel, const mc_select_parameters *_Nonnull parameters, uint64_t seed,
+                     char *_Nonnull why, size_t capacity);
 
 /// dispatch_block, dispatch_count, dispatch_scan or dispatch_place.
 int ck_dispatch(const char *_Nonnull kernel, const mc_dispatch_parameters *_Nonnull parameters, uint64_t seed,
