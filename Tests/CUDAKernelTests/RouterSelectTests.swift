@@ -310,8 +310,8 @@ import Testing
 
         /// How far weights may be off, relative to their norm. In units of 2⁻²⁴: an exponential 2 and what the rounding
         /// of its argument costs, as much as the argument's magnitude, at most the logits' spread; the sum of E of them
-        /// E/16 + 4; a reciprocal, a product, a square root or a quotient 1 each; the same again where chosen scores are
-        /// transformed; the sum of k and the division 6; two factors 2.
+        /// E/16 + 4; a reciprocal, a product, a square root or a quotient 1 each; the same again where chosen scores
+        /// are transformed; the sum of k and the division 6; two factors 2.
         private func bound(_ row: [Float]) -> Double {
             let spread = Double(row.max()! - row.min()!)
             return (2 * (2 + spread + Double(router.experts) / 16 + 4 + 4) + 6 + 2) * 0x1p-24
