@@ -299,7 +299,7 @@ import Testing
         let x = try Tensor<Float>.random([64, 512], seed: 8)
         let y = try exact.forward(x).y.elements.map { Double($0) }
         let error = relativeError(try rounded.forward(x).y.elements, y)
-        #expect(error > 0.002 && error < 0.004, "\(error)")
+        #expect(error > 0.001 && error < 0.004, "\(error)")
     }
 
     @Test(arguments: [
