@@ -21,7 +21,7 @@ public enum ExpertArithmetic: String, Sendable, Hashable, CaseIterable, Codable 
     /// what the instruction `vdpbf16ps` of processors with AVX512-BF16 does, and others do by two multiply-adds. An odd last k is paired
     /// with zeros. Sums of 256 products are added in order, as everywhere.
     ///
-    /// The error is that of rounding the activations: 2⁻⁹ of each at most, about 0.2 % of a matrix product's norm, and 0.2 to 0.4 % of an
+    /// The error is that of rounding the activations: 2⁻⁸ of each at most, about 0.17 % of a matrix product's norm, and 0.2 to 0.4 % of an
     /// expert's output. Activations that are not finite, or not so in bf16, make their token's output infinite or NaN.
     ///
     /// Results are bitwise the same for any batch split and number of threads, and on all instruction sets with fused multiply-add, but for

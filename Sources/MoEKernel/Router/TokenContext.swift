@@ -46,12 +46,15 @@ extension TokenContext {
                 throw .input(name: "tokenIDs", value: "an id of \(odd)", expectation: "0..<\(vocabulary)")
             }
         }
-        for (name, count, expected) in [
-            ("tokenIDs", tokenIDs.count, tokens), ("attentionMask", attentionMask.count, tokens),
-            ("routerInput", routerInput.count, tokens * configuration.hidden),
-        ] where count != 0 && count != expected {
-            throw .input(name: name, value: "\(count) values", expectation: "\(expected), or none")
+        // Not a list of the three: that would be a block of the heap in every forward.
+        func check(_ name: String, count: Int, _ expected: Int) throws(MoEError) {
+            guard count == 0 || count == expected else {
+                throw .input(name: name, value: "\(count) values", expectation: "\(expected), or none")
+            }
         }
+        try check("tokenIDs", count: tokenIDs.count, tokens)
+        try check("attentionMask", count: attentionMask.count, tokens)
+        try check("routerInput", count: routerInput.count, tokens * configuration.hidden)
         if let capacity {
             guard (0...Int(Int32.max)).contains(capacity) else {
                 throw .input(name: "capacity", value: "\(capacity)", expectation: "0 or more choices")

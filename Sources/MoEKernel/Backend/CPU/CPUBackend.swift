@@ -58,9 +58,6 @@ final class CPUBackend: Backend {
         self.tuning = tuning ?? other.tuning
     }
 
-    /// The kernels that sweep panels of a format, and pack activations for them.
-    func kernels(for format: PanelFormat) -> any SweepKernels { format.roundsActivations ? roundingKernels : kernels }
-
     /// Work that does not stream weights is dealt in pieces of about this many values, so that a single token's share is done by
     /// the caller alone rather than paid for in wake-ups.
     static let valuesPerTask = 32_768

@@ -124,7 +124,11 @@ struct ExpertStage: NodeWork {
                 factors: isShared ? nil : memory.rowWeights.map { UnsafePointer($0 + row) },
                 tile: memory.rowTiles + (Int(unit.place) * memory.rowTileFloats + tile * tileFloats),
                 blockStride: backend.tuning.tileRows * PanelLayout.block)
-            backend.kernels(for: matrices.format).pack(pack)
+            if matrices.format.roundsActivations {
+                backend.roundingKernels.pack(pack)
+            } else {
+                backend.kernels.pack(pack)
+            }
         }
     }
 }

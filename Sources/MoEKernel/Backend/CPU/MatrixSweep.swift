@@ -63,7 +63,7 @@ extension CPUBackend {
             },
             accumulators: mine + scratch.size.widened, widened: mine, epilogue: epilogue,
             tuning: tuning.sweep)
-        kernels(for: matrices.format).sweep(sweep)
+        if matrices.format.roundsActivations { roundingKernels.sweep(sweep) } else { kernels.sweep(sweep) }
     }
 
     /// Multiplies packed token tiles by a lone matrix and stores the rows of its result, [tokens, columns].

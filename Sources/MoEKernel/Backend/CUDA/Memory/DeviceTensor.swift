@@ -51,6 +51,9 @@ public final class DeviceTensor: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - address: Of the device's memory, a multiple of 16.
+    ///   - shape: Sizes, the last one contiguous in memory.
+    ///   - elementType: Of every element.
+    ///   - device: Whose memory it is.
     ///   - lender: Kept as long as the tensor; nil where the caller sees to it that the memory lives.
     /// - Throws: ``MoEError/input(name:value:expectation:)``, ``MoEError/cuda(_:)`` for a shape too large.
     public init(

@@ -6,7 +6,9 @@ public final class CUDAEvent: @unchecked Sendable {
     let handle: OpaquePointer?
     private let hasTime: Bool
 
-    /// - Parameter timing: Whether it notes the time, which costs a little.
+    /// - Parameters:
+    ///   - device: Whose streams it marks.
+    ///   - timing: Whether it notes the time, which costs a little.
     /// - Throws: ``MoEError/cuda(_:)``.
     public init(on device: CUDADevice, timing: Bool = true) throws(MoEError) {
         var event: OpaquePointer?

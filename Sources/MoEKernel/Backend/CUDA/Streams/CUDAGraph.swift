@@ -9,7 +9,9 @@ public final class CUDAGraph: @unchecked Sendable {
 
     /// Records what `body` gives `stream` to do; nothing of it is done yet.
     ///
-    /// - Parameter body: Must neither allocate device memory nor wait for the stream.
+    /// - Parameters:
+    ///   - stream: Whose work is recorded.
+    ///   - body: Must neither allocate device memory nor wait for the stream.
     /// - Throws: What `body` throws; ``MoEError/cuda(_:)``, of kind ``CUDAFailure/Kind/captureFailed`` for work that a
     ///   graph cannot hold. The stream is then as before.
     public init(capturing stream: CUDAStream, _ body: () throws(MoEError) -> Void) throws(MoEError) {

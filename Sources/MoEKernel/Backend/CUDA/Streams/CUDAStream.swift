@@ -21,8 +21,10 @@ public final class CUDAStream: @unchecked Sendable {
 
     /// The caller's stream.
     ///
-    /// - Parameter handle: A `cudaStream_t`; nil is the default stream. It has to stay valid as long as this object and
-    ///   everything made on it; it is not destroyed.
+    /// - Parameters:
+    ///   - handle: A `cudaStream_t`; nil is the default stream. It has to stay valid as long as this object and everything
+    ///     made on it; it is not destroyed.
+    ///   - device: The device that it is of.
     /// - Throws: ``MoEError/input(name:value:expectation:)`` for another device's stream, ``MoEError/cuda(_:)``.
     public init(borrowing handle: UnsafeMutableRawPointer?, on device: CUDADevice) throws(MoEError) {
         let stream = handle.map { OpaquePointer($0) }
