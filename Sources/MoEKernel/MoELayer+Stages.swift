@@ -1,4 +1,5 @@
-/// The stages of ``MoELayer/forward(_:context:)``, each callable alone. They allocate what they return; a server uses the whole forward.
+/// The stages of ``MoELayer/forward(_:context:)``, each callable alone, on the CPU. They allocate what they return; a server uses the whole
+/// forward. A layer on a GPU throws ``MoEError/unavailable(what:reason:)``.
 extension MoELayer {
     /// Router: x [tokens, hidden] → logits → the k experts of each token and their weights, and who is dropped.
     ///
@@ -7,12 +8,15 @@ extension MoELayer {
         _ x: Tensor<Element>, context: TokenContext = TokenContext()
     ) throws(MoEError) -> Routing {
         try checkWidth(x)
+        let cpu = try backend.cpu("a stage alone")
         var workspace = MoEWorkspace()
-        let tokens = try prepare(x.span, &workspace, sequenced(context, x))
+        let context = sequenced(context, x)
+        let tokens = try tokens(x.span, context)
+        try prepare(cpu, tokens: tokens, &workspace, context)
         let memory = workspace.buffers!
         x.span.withUnsafeBytes { x in
             guard let base = x.baseAddress, tokens > 0 else { return }
-            backend.route(Activations(base: base, type: Element.elementType, tokens: tokens), memory)
+            cpu.route(Activations(base: base, type: Element.elementType, tokens: tokens), memory)
         }
         workspace.hasRouting = true
         return workspace.routing!
@@ -32,17 +36,20 @@ extension MoELayer {
     ) throws(MoEError) -> ExpertOutput {
         let c = configuration
         try checkWidth(x)
+        let cpu = try backend.cpu("a stage alone")
         guard plan.tokens == x.rows, plan.topK == c.slots, plan.expertOffsets.count == c.choices + 1 else {
             throw .input(
                 name: "plan",
                 value: "\(plan.tokens) tokens, top \(plan.topK), \(plan.expertOffsets.count - 1) experts",
                 expectation: "\(x.rows) tokens, top \(c.slots), \(c.choices) experts")
         }
-        try checkRows(plan)
+        try checkRows(plan, cpu)
         var workspace = MoEWorkspace()
-        let tokens = try prepareStage(x.span, &workspace)
+        // The router, and so its context, is not wanted.
+        let tokens = x.rows
+        try workspace.prepare(cpu, tokens: tokens, slots: c.slots)
         let memory = workspace.buffers!
-        let shared = backend.weights.sharedDown != nil
+        let shared = cpu.weights.sharedDown != nil
         x.span.withUnsafeBytes { x in
             guard let base = x.baseAddress, tokens > 0 else { return }
             let activations = Activations(base: base, type: Element.elementType, tokens: tokens)
@@ -50,10 +57,10 @@ extension MoELayer {
             copy(plan.rowTokens, to: memory.rowTokens)
             if let rowWeights = memory.rowWeights { copy(plan.rowWeights, to: rowWeights) }
             // The shared expert and the latent projection read the packed tokens, and the shared gate is a column of the router.
-            if shared || c.latent != nil { backend.computeLogits(activations, memory) }
-            backend.computeExperts(activations, memory)
+            if shared || c.latent != nil { cpu.computeLogits(activations, memory) }
+            cpu.computeExperts(activations, memory)
         }
-        let columns = backend.weights.router.columns
+        let columns = cpu.weights.router.columns
         return ExpertOutput(
             rows: try Tensor(
                 shape: [plan.rows, c.expertWidth],
@@ -62,7 +69,7 @@ extension MoELayer {
                 ? try Tensor(
                     shape: [tokens, c.hidden],
                     Array(UnsafeBufferPointer(start: memory.sharedRows, count: tokens * c.hidden))) : nil,
-            sharedGateLogits: backend.weights.gateColumn.map { column in
+            sharedGateLogits: cpu.weights.gateColumn.map { column in
                 (0..<tokens).map { memory.logits[$0 * columns + column] }
             })
     }
@@ -79,6 +86,7 @@ extension MoELayer {
         _ output: ExpertOutput, _ routing: Routing, _ plan: DispatchPlan
     ) throws(MoEError) -> Tensor<Float> {
         let c = configuration
+        let cpu = try backend.cpu("a stage alone")
         guard routing.tokens == plan.tokens, routing.topK == plan.topK, routing.topK == c.slots,
             routing.experts == c.choices, output.rows.shape == [plan.rows, c.expertWidth],
             (output.shared?.shape ?? [plan.tokens, c.hidden]) == [plan.tokens, c.hidden],
@@ -90,30 +98,30 @@ extension MoELayer {
                 name: "expert output", value: "rows of shape \(output.rows.shape)",
                 expectation: "[\(plan.rows), \(c.expertWidth)], with the routing and plan it came from")
         }
-        try checkRows(plan)
+        try checkRows(plan, cpu)
         var workspace = MoEWorkspace()
-        try workspace.prepare(backend, tokens: plan.tokens, slots: plan.topK)
+        try workspace.prepare(cpu, tokens: plan.tokens, slots: plan.topK)
         let memory = workspace.buffers!
         copy(output.rows.elements, to: memory.rows)
         copy(plan.slotRows, to: memory.slotRows)
         copy(routing.appliedWeights, to: memory.applied ?? memory.weights)
         if let shared = output.shared { copy(shared.elements, to: memory.sharedRows) }
-        if let gates = output.sharedGateLogits, let column = backend.weights.gateColumn {
+        if let gates = output.sharedGateLogits, let column = cpu.weights.gateColumn {
             for (token, logit) in gates.enumerated() {
-                memory.logits[token * backend.weights.router.columns + column] = logit
+                memory.logits[token * cpu.weights.router.columns + column] = logit
             }
         }
         var y = try Tensor<Float>(shape: [plan.tokens, c.hidden], repeating: 0)
         if plan.tokens > 0 {
             y.mutableSpan.withUnsafeMutableBytes { y in
-                backend.combine(memory, into: CPUBackend.Output(base: y.baseAddress!, type: .float32))
+                cpu.combine(memory, into: CPUBackend.Output(base: y.baseAddress!, type: .float32))
             }
         }
         return y
     }
 
-    private func checkRows(_ plan: DispatchPlan) throws(MoEError) {
-        let most = backend.mostRows(tokens: plan.tokens, slots: plan.topK)
+    private func checkRows(_ plan: DispatchPlan, _ cpu: CPUBackend) throws(MoEError) {
+        let most = cpu.mostRows(tokens: plan.tokens, slots: plan.topK)
         guard plan.rows <= most else {
             throw .input(
                 name: "plan", value: "of \(plan.rows) rows", expectation: "at most \(most) where experts choose")
@@ -124,13 +132,6 @@ extension MoELayer {
         array.withUnsafeBufferPointer {
             if let base = $0.baseAddress { target.update(from: base, count: $0.count) }
         }
-    }
-
-    /// Room for a batch of which the router, and so its context, is not wanted.
-    private func prepareStage<X>(_ x: Span<X>, _ workspace: inout MoEWorkspace) throws(MoEError) -> Int {
-        let tokens = x.count / configuration.hidden
-        try workspace.prepare(backend, tokens: tokens, slots: configuration.slots)
-        return tokens
     }
 }
 
@@ -144,27 +145,30 @@ public struct ExpertOutput: Sendable, Hashable {
     public let sharedGateLogits: [Float]?
 }
 
-/// Stages on a workspace, for a harness to time: each reads what the one before left there, and may be repeated.
+/// Stages on a workspace, on the CPU, for a harness to time: each reads what the one before left there, and may be repeated.
 extension MoELayer {
     /// Router GEMM: x [tokens, hidden] → logits. Makes room for the batch; `everyExpert` for the dense baseline too.
     package func runLogits(
         _ x: Span<Float>, workspace: inout MoEWorkspace, everyExpert: Bool = false
     ) throws(MoEError) {
-        let tokens = try prepare(x, &workspace, everyExpert: everyExpert)
+        let cpu = try backend.cpu("a stage alone")
+        let tokens = try tokens(x, TokenContext())
+        try prepare(cpu, tokens: tokens, &workspace, everyExpert: everyExpert)
         let memory = workspace.buffers!
         x.withUnsafeBytes { x in
             guard let base = x.baseAddress, tokens > 0 else { return }
-            backend.computeLogits(Activations(base: base, type: .float32, tokens: tokens), memory)
+            cpu.computeLogits(Activations(base: base, type: .float32, tokens: tokens), memory)
         }
     }
 
     /// Logits → experts and weights.
     package func runSelection(workspace: inout MoEWorkspace) throws(MoEError) {
-        backend.selectExperts(try memory(workspace))
+        try backend.cpu("a stage alone").selectExperts(try memory(workspace))
     }
 
     /// Choices → rows grouped by expert. With `everyExpert` the batch must have been prepared for it.
     package func runDispatch(workspace: inout MoEWorkspace, everyExpert: Bool = false) throws(MoEError) {
+        let cpu = try backend.cpu("a stage alone")
         let memory = try memory(workspace)
         let slots = everyExpert ? configuration.choices : configuration.slots
         guard memory.slots == slots else {
@@ -175,25 +179,27 @@ extension MoELayer {
         guard !everyExpert || configuration.capacity == .unlimited else {
             throw .unavailable(what: "every expert", reason: "this layer limits its experts' capacity")
         }
-        if everyExpert { backend.dispatchToEveryExpert(memory) } else { backend.dispatch(memory) }
+        if everyExpert { cpu.dispatchToEveryExpert(memory) } else { cpu.dispatch(memory) }
         workspace.hasRouting = true
     }
 
     /// Gather, both grouped GEMMs and the activation.
     package func runExperts(_ x: Span<Float>, workspace: inout MoEWorkspace) throws(MoEError) {
+        let cpu = try backend.cpu("a stage alone")
         let memory = try memory(workspace)
         x.withUnsafeBytes { x in
             guard let base = x.baseAddress, memory.tokens > 0 else { return }
-            backend.computeExperts(Activations(base: base, type: .float32, tokens: memory.tokens), memory)
+            cpu.computeExperts(Activations(base: base, type: .float32, tokens: memory.tokens), memory)
         }
     }
 
     /// Expert rows → y.
     package func runCombine(into y: inout MutableSpan<Float>, workspace: inout MoEWorkspace) throws(MoEError) {
+        let cpu = try backend.cpu("a stage alone")
         let memory = try memory(workspace)
         y.withUnsafeMutableBytes { y in
             guard let base = y.baseAddress, memory.tokens > 0 else { return }
-            backend.combine(memory, into: CPUBackend.Output(base: base, type: .float32))
+            cpu.combine(memory, into: CPUBackend.Output(base: base, type: .float32))
         }
     }
 

@@ -6,23 +6,37 @@
 /// let output = try layer.forward(x)     // x [tokens, 512] → output.y [tokens, 512]
 /// ```
 ///
-/// A layer is immutable and may be used from several tasks at once. A token's result is bitwise the same whatever the
-/// number of threads and, unless a capacity or expert choice makes tokens compete, the batch around it.
+/// A layer is immutable and may be used from several tasks at once. On the CPU a token's result is bitwise the same whatever the
+/// number of threads and, unless a capacity or expert choice makes tokens compete, the batch around it. On a GPU
+/// (``init(_:weights:device:pool:)``) it is the same in every run of the same batch.
 public final class MoELayer: Sendable {
     /// What the layer is.
-    public var configuration: MoEConfiguration { backend.configuration }
-    /// The threads it runs on.
-    public var pool: ThreadPool { backend.pool }
-    /// The instruction set of its kernels.
-    public var instructionSet: CPUInstructionSet { backend.instructionSet }
-    /// The tile sizes and cuts of its kernels.
-    public var tuning: CPUTuning { backend.tuning }
-    /// How its experts multiply.
-    public var arithmetic: ExpertArithmetic { backend.arithmetic }
+    public let configuration: MoEConfiguration
+    /// Where it runs.
+    public var device: Device {
+        switch backend {
+        case .cpu: .cpu
+        case .cuda(let cuda): .cuda(cuda.device.index)
+        }
+    }
+    /// The threads it runs on; nil on a GPU.
+    public var pool: ThreadPool? { backend.onCPU?.pool }
+    /// The instruction set of its kernels; nil on a GPU.
+    public var instructionSet: CPUInstructionSet? { backend.onCPU?.instructionSet }
+    /// The tile sizes and cuts of its kernels; nil on a GPU.
+    public var tuning: CPUTuning? { backend.onCPU?.tuning }
+    /// How its experts multiply. A GPU multiplies numbers of the weights' own type: activations are rounded to bf16 or fp16 where weights
+    /// are that.
+    public var arithmetic: ExpertArithmetic { backend.onCPU?.arithmetic ?? .exact }
     /// Bytes of packed weights.
-    public var weightByteCount: Int { backend.weights.byteCount }
+    public var weightByteCount: Int {
+        switch backend {
+        case .cpu(let cpu): cpu.weights.byteCount
+        case .cuda(let cuda): cuda.weights.byteCount
+        }
+    }
 
-    let backend: CPUBackend
+    let backend: LayerBackend
 
     /// Reads and packs the weights.
     ///
@@ -48,11 +62,17 @@ public final class MoELayer: Sendable {
         try tuning.check(for: set)
         let threads = if let pool { pool } else { try ThreadPool() }
         let source = try weights.source(configuration)
-        backend = try CPUBackend(
-            configuration, source: source, pool: threads, instructionSet: set, tuning: tuning, arithmetic: arithmetic)
+        self.init(
+            .cpu(
+                try CPUBackend(
+                    configuration, source: source, pool: threads, instructionSet: set, tuning: tuning,
+                    arithmetic: arithmetic)))
     }
 
-    init(_ backend: CPUBackend) { self.backend = backend }
+    init(_ backend: LayerBackend) {
+        self.backend = backend
+        configuration = backend.configuration
+    }
 
     /// The layer's output for a batch, with the routing that led to it.
     ///
@@ -81,22 +101,38 @@ public final class MoELayer: Sendable {
     ///   - workspace: Scratch memory; one a concurrent call.
     ///   - context: As for ``forward(_:context:)``; without a sequence length the batch is one sequence.
     /// - Throws: ``MoEError/input(name:value:expectation:)`` when a length does not fit; y is then untouched.
+    ///   ``MoEError/cuda(_:)`` on a GPU.
+    ///
+    /// On a GPU x and y are copied, through page-locked memory of the workspace. A server keeps its activations on the device:
+    /// ``forward(_:into:workspace:context:on:)``.
     public func forward<X: ActivationElement, Y: ActivationElement>(
         _ x: Span<X>, into y: inout MutableSpan<Y>, workspace: inout MoEWorkspace,
         context: TokenContext = TokenContext()
     ) throws(MoEError) {
-        let tokens = try prepare(x, &workspace, context)
+        let tokens = try tokens(x, context)
         try check(count: y.count, "y", tokens: tokens)
-        let memory = workspace.buffers!
-        x.withUnsafeBytes { x in
-            y.withUnsafeMutableBytes { y in
-                guard let from = x.baseAddress, let to = y.baseAddress, tokens > 0 else { return }
-                backend.forward(
-                    Activations(base: from, type: X.elementType, tokens: tokens),
-                    into: CPUBackend.Output(base: to, type: Y.elementType), memory)
+        switch backend {
+        case .cpu(let cpu):
+            try prepare(cpu, tokens: tokens, &workspace, context)
+            let memory = workspace.buffers!
+            x.withUnsafeBytes { x in
+                y.withUnsafeMutableBytes { y in
+                    guard let from = x.baseAddress, let to = y.baseAddress, tokens > 0 else { return }
+                    cpu.forward(
+                        Activations(base: from, type: X.elementType, tokens: tokens),
+                        into: CPUBackend.Output(base: to, type: Y.elementType), memory)
+                }
+            }
+            workspace.hasRouting = true
+        case .cuda(let cuda):
+            let memory = try workspace.prepare(cuda)
+            try x.withUnsafeBytes { x throws(MoEError) in
+                try y.withUnsafeMutableBytes { y throws(MoEError) in
+                    try memory.forward(
+                        cuda, x, X.elementType, into: y, Y.elementType, tokens: tokens, context: context)
+                }
             }
         }
-        workspace.hasRouting = true
     }
 
     /// The same layer with another selection bias, for balancing without a loss: its weights are shared, not copied.
@@ -113,19 +149,28 @@ public final class MoELayer: Sendable {
                 name: "selection bias", value: "\(bias.count) values",
                 expectation: "\(configuration.choices) finite ones")
         }
-        return MoELayer(CPUBackend(backend, selectionBias: bias))
+        switch backend {
+        case .cpu(let cpu): return MoELayer(.cpu(CPUBackend(cpu, selectionBias: bias)))
+        case .cuda(let cuda): return MoELayer(.cuda(try CUDABackend(cuda, selectionBias: bias)))
+        }
     }
 
     /// The same layer with another tuning, to compare the two: its weights are shared, not copied.
     ///
-    /// - Throws: What ``CPUTuning/check(for:)`` throws.
+    /// - Throws: What ``CPUTuning/check(for:)`` throws; ``MoEError/unavailable(what:reason:)`` on a GPU.
     public func withTuning(_ tuning: CPUTuning) throws(MoEError) -> MoELayer {
-        try tuning.check(for: instructionSet)
-        return MoELayer(CPUBackend(backend, tuning: tuning))
+        let cpu = try backend.cpu("a CPU's tuning")
+        try tuning.check(for: cpu.instructionSet)
+        return MoELayer(.cpu(CPUBackend(cpu, tuning: tuning)))
     }
 
     /// [experts], added to the scores for choosing; nil where the router has none.
-    public var selectionBias: [Float]? { backend.selectionBias }
+    public var selectionBias: [Float]? {
+        switch backend {
+        case .cpu(let cpu): cpu.selectionBias
+        case .cuda(let cuda): cuda.selectionBias
+        }
+    }
 
     private var emptyRouting: Routing {
         Routing(
@@ -159,22 +204,51 @@ public final class MoELayer: Sendable {
         }
     }
 
-    /// Tokens in x, with room made for them and the context taken over.
-    func prepare<X>(
-        _ x: Span<X>, _ workspace: inout MoEWorkspace, _ context: TokenContext = TokenContext(),
-        everyExpert: Bool = false
-    ) throws(MoEError) -> Int {
+    /// Tokens in x, which the context fits.
+    func tokens<X>(_ x: Span<X>, _ context: TokenContext) throws(MoEError) -> Int {
         guard x.count % configuration.hidden == 0 else {
             throw .input(
                 name: "x", value: "\(x.count) values", expectation: "a multiple of hidden, \(configuration.hidden)")
         }
         let tokens = x.count / configuration.hidden
         try context.check(for: configuration, tokens: tokens)
+        return tokens
+    }
+
+    /// Makes room for a batch on the CPU and takes its context over.
+    func prepare(
+        _ cpu: CPUBackend, tokens: Int, _ workspace: inout MoEWorkspace, _ context: TokenContext = TokenContext(),
+        everyExpert: Bool = false
+    ) throws(MoEError) {
         try workspace.prepare(
-            backend, tokens: tokens, slots: everyExpert ? configuration.choices : configuration.slots,
+            cpu, tokens: tokens, slots: everyExpert ? configuration.choices : configuration.slots,
             routerInput: !context.routerInput.isEmpty)
         workspace.take(context, tokens: tokens, sequenceLength: context.sequenceLength ?? tokens)
-        return tokens
+    }
+}
+
+/// What computes a layer.
+enum LayerBackend: Sendable {
+    case cpu(CPUBackend)
+    case cuda(CUDABackend)
+
+    var configuration: MoEConfiguration {
+        switch self {
+        case .cpu(let cpu): cpu.configuration
+        case .cuda(let cuda): cuda.configuration
+        }
+    }
+
+    /// nil on a GPU.
+    var onCPU: CPUBackend? { if case .cpu(let cpu) = self { cpu } else { nil } }
+
+    /// - Throws: ``MoEError/unavailable(what:reason:)`` on a GPU.
+    func cpu(_ what: String) throws(MoEError) -> CPUBackend {
+        switch self {
+        case .cpu(let cpu): return cpu
+        case .cuda(let cuda):
+            throw .unavailable(what: what, reason: "this layer runs on \(Device.cuda(cuda.device.index))")
+        }
     }
 }
 

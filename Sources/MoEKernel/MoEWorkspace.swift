@@ -13,16 +13,32 @@ public struct MoEWorkspace: ~Copyable {
     private(set) var choices = 0
     private(set) var logitStride = 0
     private(set) var chosenByExperts = false
+    /// Of a layer on a GPU.
+    private var cuda: CUDAHostMemory?
+    /// Whether the last call left a routing in ``buffers``.
     var hasRouting = false
 
     /// An empty workspace; the first call sizes it.
     public init() {}
 
-    /// Bytes it holds.
-    public var byteCount: Int { region?.byteCount ?? 0 }
+    /// Bytes it holds, on the host and on a GPU.
+    public var byteCount: Int { (region?.byteCount ?? 0) + (cuda?.byteCount ?? 0) }
+
+    /// The last call's routing, where it lies in the host's memory; nil before the first.
+    private var arrays: RoutingArrays? {
+        if let cuda { return cuda.routing }
+        guard hasRouting else { return nil }
+        return buffers.map { buffers in
+            RoutingArrays(
+                tokens: buffers.tokens, slots: slots, choices: choices, chosenByExperts: chosenByExperts,
+                logits: buffers.logits, logitStride: logitStride, indices: buffers.indices, weights: buffers.weights,
+                kept: buffers.kept, applied: buffers.applied, offsets: buffers.offsets)
+        }
+    }
 
     /// The experts' logits of the last batch, [tokens, experts], copied out; empty before the first.
     package var logits: [Float] {
+        if let cuda { return cuda.routing?.copiedLogits ?? [] }
         guard let buffers else { return [] }
         return (0..<buffers.tokens).flatMap { token in
             UnsafeBufferPointer(start: buffers.logits + token * logitStride, count: choices)
@@ -30,37 +46,37 @@ public struct MoEWorkspace: ~Copyable {
     }
 
     /// The routing of the last call, copied out; nil before the first.
-    public var routing: Routing? {
-        guard hasRouting, let buffers else { return nil }
-        let count = buffers.tokens * slots
-        let weights = Array(UnsafeBufferPointer(start: buffers.weights, count: count))
-        return Routing(
-            unchecked: buffers.tokens, experts: choices, topK: slots, logits: logits,
-            expertIndices: Array(UnsafeBufferPointer(start: buffers.indices, count: count)), weights: weights,
-            kept: buffers.kept.map { kept in (0..<count).map { kept[$0] != 0 } },
-            appliedWeights: buffers.applied.map { Array(UnsafeBufferPointer(start: $0, count: count)) } ?? weights,
-            chosenByExperts: chosenByExperts)
-    }
+    public var routing: Routing? { arrays?.routing }
 
     /// Rows each expert works on in the last call, [experts], lent to `body` without a copy; empty before the first call.
     public func withTokensPerExpert<Result>(_ body: (Span<Int32>) -> Result) -> Result {
-        guard hasRouting, let buffers else { return body(Span()) }
+        guard let arrays else { return body(Span()) }
         // offsets[e + 1] - offsets[e] is the load; the differences are written after the offsets, where room was kept.
-        let loads = buffers.offsets + (choices + 1)
-        for expert in 0..<choices { loads[expert] = buffers.offsets[expert + 1] - buffers.offsets[expert] }
-        return body(UnsafeBufferPointer(start: loads, count: choices).span)
+        let loads = arrays.offsets + (arrays.choices + 1)
+        for expert in 0..<arrays.choices { loads[expert] = arrays.offsets[expert + 1] - arrays.offsets[expert] }
+        return body(UnsafeBufferPointer(start: loads, count: arrays.choices).span)
     }
 
     /// Choices of the last call that no expert computed, as ``Routing/droppedChoices``.
     public var droppedChoices: Int {
-        guard hasRouting, let buffers, !chosenByExperts else { return 0 }
-        return buffers.tokens * slots - Int(buffers.offsets[choices])
+        guard let arrays, !arrays.chosenByExperts else { return 0 }
+        return arrays.tokens * arrays.slots - Int(arrays.offsets[arrays.choices])
+    }
+
+    /// The memory of calls of a layer on a GPU; what was kept for the CPU goes.
+    mutating func prepare(_ backend: CUDABackend) throws(MoEError) -> CUDAHostMemory {
+        if let cuda, cuda.device === backend.device { return cuda }
+        let memory = try CUDAHostMemory(on: backend.device)
+        self = MoEWorkspace()
+        cuda = memory
+        return memory
     }
 
     /// Makes room for a batch of a layer and sets the batch's sizes.
     mutating func prepare(
         _ backend: CPUBackend, tokens: Int, slots: Int, routerInput: Bool = false
     ) throws(MoEError) {
+        cuda = nil
         let wanted = BatchCapacity(tokens: tokens, slots: slots, routerInput: routerInput)
         let sameOwner = owner === backend.identity
         if !sameOwner || !capacity.covers(wanted) {
@@ -108,5 +124,56 @@ public struct MoEWorkspace: ~Copyable {
             buffers!.hasRouterInput = true
             context.routerInput.withUnsafeBufferPointer { rows.update(from: $0.baseAddress!, count: $0.count) }
         }
+    }
+}
+
+/// A call's routing in the host's memory.
+struct RoutingArrays {
+    let tokens: Int
+    let slots: Int
+    let choices: Int
+    let chosenByExperts: Bool
+    /// [tokens, stride], of which the first are the choices'
+    let logits: UnsafePointer<Float>
+    let logitStride: Int
+    /// [tokens, slots]
+    let indices: UnsafePointer<Int32>
+    let weights: UnsafePointer<Float>
+    let kept: UnsafePointer<UInt8>?
+    let applied: UnsafePointer<Float>?
+    /// [choices + 1], and as much room again
+    let offsets: UnsafeMutablePointer<Int32>
+
+    init(
+        tokens: Int, slots: Int, choices: Int, chosenByExperts: Bool, logits: UnsafeMutablePointer<Float>,
+        logitStride: Int, indices: UnsafeMutablePointer<Int32>, weights: UnsafeMutablePointer<Float>,
+        kept: UnsafeMutablePointer<UInt8>?, applied: UnsafeMutablePointer<Float>?, offsets: UnsafeMutablePointer<Int32>
+    ) {
+        self.tokens = tokens
+        self.slots = slots
+        self.choices = choices
+        self.chosenByExperts = chosenByExperts
+        self.logits = UnsafePointer(logits)
+        self.logitStride = logitStride
+        self.indices = UnsafePointer(indices)
+        self.weights = UnsafePointer(weights)
+        self.kept = kept.map { UnsafePointer($0) }
+        self.applied = applied.map { UnsafePointer($0) }
+        self.offsets = offsets
+    }
+
+    var copiedLogits: [Float] {
+        (0..<tokens).flatMap { UnsafeBufferPointer(start: logits + $0 * logitStride, count: choices) }
+    }
+
+    var routing: Routing {
+        let count = tokens * slots
+        let weights = Array(UnsafeBufferPointer(start: weights, count: count))
+        return Routing(
+            unchecked: tokens, experts: choices, topK: slots, logits: copiedLogits,
+            expertIndices: Array(UnsafeBufferPointer(start: indices, count: count)), weights: weights,
+            kept: kept.map { kept in (0..<count).map { kept[$0] != 0 } },
+            appliedWeights: applied.map { Array(UnsafeBufferPointer(start: $0, count: count)) } ?? weights,
+            chosenByExperts: chosenByExperts)
     }
 }

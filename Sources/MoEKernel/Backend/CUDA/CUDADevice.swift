@@ -10,6 +10,8 @@ public final class CUDADevice: Sendable {
 
     let context: CUDAContext
     let memory: DeviceMemoryPool
+    /// The embedded image's kernels, while some layer uses them.
+    let library = SharedOnDemand<KernelLibrary>()
 
     /// The device's number, from 0, in the order of `CUDA_VISIBLE_DEVICES`.
     public var index: Int { properties.index }

@@ -1,0 +1,153 @@
+/// Layers on an NVIDIA GPU.
+///
+/// ```swift
+/// let layer = try MoELayer(configuration, weights: weights, device: .best)
+/// let output = try layer.forward(x)                       // host arrays, copied
+///
+/// let stream = try CUDAStream(on: .numbered(0))
+/// let x = try DeviceTensor(hostTensor, on: stream)         // or a tensor that borrows the caller's memory
+/// let y = try DeviceTensor(shape: x.shape, .bfloat16, on: stream)
+/// var workspace = CUDAWorkspace()
+/// try layer.forward(x, into: y, workspace: &workspace, on: stream)
+/// ```
+extension MoELayer {
+    /// Reads the weights and packs them for a device.
+    ///
+    /// On a GPU the experts multiply in the type that their weights are kept in
+    /// (``MoEConfiguration/weightType``, else as stored): bf16 and fp16 on tensor cores, activations rounded to that type, sums in fp32;
+    /// fp32 exactly, without tensor cores. Codes of 4 and 8 bits are refused unless a weightType says what to keep them as. The router
+    /// computes logits in fp32 either way. Kernels are deterministic: the same batch gives the same bits in every run.
+    ///
+    /// - Parameters:
+    ///   - configuration: What the layer is.
+    ///   - weights: Where its weights come from.
+    ///   - device: Where it runs; see ``Device/available`` and ``Device/best``.
+    ///   - pool: Threads that pack weights and, on the CPU, compute; nil starts a pool.
+    /// - Throws: ``MoEError``: as ``init(_:weights:pool:instructionSet:arithmetic:tuning:)``; ``MoEError/cuda(_:)`` where the GPU cannot be used
+    ///   or has no memory; ``MoEError/configuration(field:value:expectation:)`` for more experts (512) or experts a token (32) than the
+    ///   kernels take.
+    public convenience init(
+        _ configuration: MoEConfiguration, weights: MoEWeights, device: Device, pool: ThreadPool? = nil
+    ) throws(MoEError) {
+        switch device {
+        case .cpu: try self.init(configuration, weights: weights, pool: pool)
+        case .cuda(let index):
+            try self.init(configuration, weights: weights, on: try CUDADevice.numbered(index), pool: pool)
+        }
+    }
+
+    /// As ``init(_:weights:device:pool:)``, with the kernels of another image for tests.
+    convenience init(
+        _ configuration: MoEConfiguration, weights: MoEWeights, on device: CUDADevice, pool: ThreadPool? = nil,
+        image: KernelImage? = nil
+    ) throws(MoEError) {
+        let threads = if let pool { pool } else { try ThreadPool() }
+        self.init(
+            .cuda(
+                try CUDABackend(
+                    configuration, source: try weights.source(configuration), pool: threads, device: device,
+                    image: image)))
+    }
+
+    /// The whole layer on tensors in the device's memory. Puts the work into the stream and returns; it neither waits nor, once the workspace
+    /// has seen a batch as large, allocates.
+    ///
+    /// It can be captured into a ``CUDAGraph`` after ``prepare(_:tokens:output:on:)``, if the context has no arrays.
+    ///
+    /// - Parameters:
+    ///   - x: Any shape that ends in `hidden`, of any type. Activations of another type than the experts' weights are rounded to that.
+    ///   - y: Of x's shape, overwritten; its type may be another.
+    ///   - workspace: Scratch memory; one a concurrent call.
+    ///   - stream: Whose order the work is in. Layer, tensors and workspace have to live until it is done.
+    ///   - context: As for ``forward(_:context:)``.
+    /// - Throws: ``MoEError/input(name:value:expectation:)`` when a shape, a device or the context does not fit,
+    ///   ``MoEError/unavailable(what:reason:)`` on the CPU, ``MoEError/cuda(_:)``.
+    public func forward(
+        _ x: DeviceTensor, into y: DeviceTensor, workspace: inout CUDAWorkspace, on stream: CUDAStream,
+        context: TokenContext = TokenContext()
+    ) throws(MoEError) {
+        let cuda = try backend.cuda()
+        guard x.columns == configuration.hidden else {
+            throw .input(
+                name: "x", value: "of shape \(x.shape)", expectation: "a last dimension of \(configuration.hidden)")
+        }
+        guard y.shape == x.shape else {
+            throw .input(name: "y", value: "of shape \(y.shape)", expectation: "\(x.shape), x's")
+        }
+        for (name, tensor) in [("x", x), ("y", y)] where tensor.device !== cuda.device {
+            throw .input(
+                name: name, value: "on device \(tensor.device.index)",
+                expectation: "on device \(cuda.device.index), the layer's")
+        }
+        try stream.check(cuda.device, "layer")
+        var context = context
+        if context.sequenceLength == nil, x.shape.count >= 3, x.rows > 0 {
+            context.sequenceLength = x.shape[x.shape.count - 2]
+        }
+        try context.check(for: configuration, tokens: x.rows)
+        try cuda.forward(
+            Activations(base: UnsafeRawPointer(x.address), type: x.elementType, tokens: x.rows),
+            into: CUDABackend.Output(base: y.address, type: y.elementType), &workspace, on: stream, context: context)
+    }
+
+    /// Makes room for batches of up to so many tokens, so that no later call has to.
+    ///
+    /// - Parameters:
+    ///   - workspace: Grown where it is too small, which waits for the device.
+    ///   - tokens: The most that a batch will have.
+    ///   - output: Type of y.
+    ///   - stream: Whose order the memory is had in.
+    /// - Throws: ``MoEError/unavailable(what:reason:)`` on the CPU, ``MoEError/cuda(_:)``.
+    public func prepare(
+        _ workspace: inout CUDAWorkspace, tokens: Int, output: ElementType, on stream: CUDAStream
+    ) throws(MoEError) {
+        let cuda = try backend.cuda()
+        guard tokens >= 0 else {
+            throw .input(name: "tokens", value: "\(tokens)", expectation: "0 or more")
+        }
+        try cuda.checkBatch(tokens: tokens)
+        try workspace.prepare(cuda, cuda.capacity(tokens: tokens, output: output, routerInput: false), on: stream)
+    }
+}
+
+extension LayerBackend {
+    /// - Throws: ``MoEError/unavailable(what:reason:)`` on the CPU.
+    func cuda() throws(MoEError) -> CUDABackend {
+        switch self {
+        case .cuda(let cuda): return cuda
+        case .cpu:
+            throw .unavailable(what: "a forward on device tensors", reason: "this layer runs on the CPU")
+        }
+    }
+}
+
+extension CUDAWorkspace {
+    /// The routing of the last call, copied to the host, after what `stream` was given to do before; nil before the first call.
+    ///
+    /// - Parameter stream: The last call's; it is waited for.
+    /// - Throws: ``MoEError/cuda(_:)``.
+    public func routing(on stream: CUDAStream) throws(MoEError) -> Routing? {
+        guard let last, let buffers else { return nil }
+        let c = last.backend.configuration
+        var layout = RegionLayout()
+        let pairs = last.tokens * c.slots
+        let logits = layout.reserve(Float.self, last.tokens * last.logitStride)
+        let indices = layout.reserve(Int32.self, pairs)
+        let weights = layout.reserve(Float.self, pairs)
+        let applied = layout.reserve(Float.self, pairs)
+        let kept = layout.reserve(UInt8.self, pairs)
+        let offsets = layout.reserve(Int32.self, 2 * (c.choices + 1))
+        let region = try MemoryRegion(bytes: layout.byteCount, purpose: "a routing of \(last.tokens) tokens")
+        let base = region.base
+        let arrays = RoutingArrays(
+            tokens: last.tokens, slots: c.slots, choices: c.choices, chosenByExperts: c.router.isExpertChoice,
+            logits: base.array(Float.self, at: logits), logitStride: last.logitStride,
+            indices: base.array(Int32.self, at: indices), weights: base.array(Float.self, at: weights),
+            kept: buffers.kept.map { _ in base.array(UInt8.self, at: kept) },
+            applied: buffers.applied.map { _ in base.array(Float.self, at: applied) },
+            offsets: base.array(Int32.self, at: offsets))
+        try arrays.copy(from: buffers, on: stream)
+        try stream.synchronize()
+        return withExtendedLifetime(region) { arrays.routing }
+    }
+}
