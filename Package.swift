@@ -82,13 +82,17 @@ let package = Package(
                 .unsafeFlags(["-O2", "-ffp-contract=off"]),
             ]),
         .target(name: "CUDAFake", dependencies: ["CMoECUDA"], path: "Tests/CUDAFake"),
+        // Layers on the fake runtime, whose launches run the kernels' sources.
+        .target(
+            name: "CUDATwins", dependencies: ["CUDAFake", "CUDAKernelHost", "CMoECUDA", "MoEKernel"],
+            path: "Tests/CUDATwins", swiftSettings: optimised),
         .target(name: "VectorCases", dependencies: ["MoEKernel"], path: "Tests/VectorCases"),
         .testTarget(
             name: "MoEKernelTests",
             dependencies: ["MoEKernel", "MicroKernels", "CPlatform", "AllocationCounter", "CUDAFake", "VectorCases"],
             exclude: ["Fixtures"], swiftSettings: optimised + lifetimes),
         .testTarget(
-            name: "MoEBenchTests", dependencies: ["MoEBench", "MoEKernel", "VectorCases"],
+            name: "MoEBenchTests", dependencies: ["MoEBench", "MoEKernel", "CUDAFake", "CUDATwins", "VectorCases"],
             swiftSettings: optimised + lifetimes),
         .testTarget(
             name: "CUDAKernelTests", dependencies: ["CUDAKernelHost"], swiftSettings: optimised),

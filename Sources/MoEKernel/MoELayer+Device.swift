@@ -36,17 +36,15 @@ extension MoELayer {
         }
     }
 
-    /// As ``init(_:weights:device:pool:)``, with the kernels of another image for tests.
-    convenience init(
-        _ configuration: MoEConfiguration, weights: MoEWeights, on device: CUDADevice, pool: ThreadPool? = nil,
-        image: KernelImage? = nil
+    /// As ``init(_:weights:device:pool:)``, on a device that the caller holds.
+    public convenience init(
+        _ configuration: MoEConfiguration, weights: MoEWeights, on device: CUDADevice, pool: ThreadPool? = nil
     ) throws(MoEError) {
         let threads = if let pool { pool } else { try ThreadPool() }
         self.init(
             .cuda(
                 try CUDABackend(
-                    configuration, source: try weights.source(configuration), pool: threads, device: device,
-                    image: image)))
+                    configuration, source: try weights.source(configuration), pool: threads, device: device)))
     }
 
     /// The whole layer on tensors in the device's memory. Puts the work into the stream and returns; it neither waits nor, once the workspace

@@ -16,18 +16,10 @@ struct RandomWeights: WeightSource {
     func read(_ name: WeightName, rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(MoEError) {
         let columns = configuration.shape(of: name).columns
         let type = type
-        // Uniform on [-a, a) has variance a²/3; fan-in is the row length (biases are made as small as one weight). Factors lie
-        // around one.
-        let (fanIn, center): (Int, Float) =
-            switch name {
-            case .expertBias(_, let projection):
-                (projection == .down ? configuration.expertHidden : configuration.expertWidth, 0)
-            case .expertScale, .routerInputScale: (16, 1)
-            default: (columns, 0)
-            }
-        let scale = (3 / Float(fanIn)).squareRoot() * 0x1p-31
+        let (scale, center) = distribution(of: name)
+        let tensorKey = key(of: name)
         for (index, row) in rows.enumerated() {
-            let key = Self.mix(seed ^ Self.mix(Self.tag(name)) &+ UInt64(row))
+            let key = Self.mix(tensorKey &+ UInt64(row))
             switch type {
             case .float32:
                 let out = destination.baseAddress!.assumingMemoryBound(to: Float.self) + index * columns
@@ -43,6 +35,23 @@ struct RandomWeights: WeightSource {
             }
         }
     }
+
+    /// Numbers are center plus or minus up to 2³¹ times scale.
+    ///
+    /// Uniform on [-a, a) has variance a²/3; fan-in is the row length (biases are made as small as one weight). Factors lie around one.
+    func distribution(of name: WeightName) -> (scale: Float, center: Float) {
+        let (fanIn, center): (Int, Float) =
+            switch name {
+            case .expertBias(_, let projection):
+                (projection == .down ? configuration.expertHidden : configuration.expertWidth, 0)
+            case .expertScale, .routerInputScale: (16, 1)
+            default: (configuration.shape(of: name).columns, 0)
+            }
+        return ((3 / Float(fanIn)).squareRoot() * 0x1p-31, center)
+    }
+
+    /// A row's key is a hash of this plus the row's number.
+    func key(of name: WeightName) -> UInt64 { seed ^ Self.mix(Self.tag(name)) }
 
     /// k different experts for each id: a window of the experts at a place of the id's own.
     func readIndices(_ name: WeightName, into destination: UnsafeMutableBufferPointer<Int32>) throws(MoEError) {

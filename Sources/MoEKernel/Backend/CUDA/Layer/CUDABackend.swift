@@ -41,15 +41,15 @@ final class CUDABackend: Backend {
     }
 
     init(
-        _ configuration: MoEConfiguration, source: any WeightSource, pool: ThreadPool, device: CUDADevice,
-        image: KernelImage? = nil
+        _ configuration: MoEConfiguration, source: any WeightSource, pool: ThreadPool, device: CUDADevice
     ) throws(MoEError) {
         try Self.checkLimits(configuration)
         self.configuration = configuration
         self.device = device
-        let library = try device.kernels(image)
+        let library = try device.kernels()
         let stream = try CUDAStream(on: device)
-        weights = try CUDAWeights(configuration, source: source, pool: pool, stream: stream)
+        weights = try CUDAWeights(
+            configuration, source: source, pool: pool, library: library, stream: stream)
         kernels = try CUDAKernels(configuration, weights, library)
         selectionBias = weights.vectors.selectionBias
         deviceSelectionBias = nil
@@ -127,10 +127,9 @@ struct CUDACall: @unchecked Sendable {
 }
 
 extension CUDADevice {
-    /// The kernels of an image on this device, or of the embedded one, loaded once for all layers that use them.
-    func kernels(_ image: KernelImage? = nil) throws(MoEError) -> KernelLibrary {
-        if let image { return try KernelLibrary(image, on: self) }
-        return try library.get { () throws(MoEError) in try KernelLibrary(.embedded(), on: self) }
+    /// The kernels of the embedded image on this device, loaded once for all layers that use them.
+    func kernels() throws(MoEError) -> KernelLibrary {
+        try library.get { () throws(MoEError) in try KernelLibrary(.embedded(), on: self) }
     }
 }
 

@@ -35,7 +35,8 @@ final class CUDAWeights: Sendable {
     /// - Parameters:
     ///   - stream: Whose order the memory is had in; it is waited for before this returns.
     init(
-        _ configuration: MoEConfiguration, source: any WeightSource, pool: ThreadPool, stream: CUDAStream
+        _ configuration: MoEConfiguration, source: any WeightSource, pool: ThreadPool, library: KernelLibrary,
+        stream: CUDAStream
     ) throws(MoEError) {
         let c = configuration
         let names = try ExpertTensors(c, source: source)
@@ -147,7 +148,7 @@ final class CUDAWeights: Sendable {
                     sharedDown, tensors: { _ in [.init(.shared(.down), c.hidden)] },
                     biases: { _ in c.hasSharedBiases ? [.sharedBias(.down)] : [] }))
         }
-        let upload = try WeightUpload(c, source: source, pool: pool, stream: stream)
+        let upload = try WeightUpload(c, source: source, pool: pool, library: library, stream: stream)
         for placement in placements { try upload.run(placement) }
         try upload.finish()
     }

@@ -63,7 +63,7 @@ struct WeightPlacement: Sendable {
     }
 }
 
-/// Brings weights to the device: threads read and convert rows into one of two page-locked buffers while the other one is copied.
+/// Brings weights to the device. Random ones are made there; of others, threads read and convert rows into one of two page-locked buffers while the other one is copied.
 final class WeightUpload {
     private let configuration: MoEConfiguration
     private let source: any WeightSource
@@ -71,6 +71,7 @@ final class WeightUpload {
     private let stream: CUDAStream
     private let halves: PinnedMemory
     private let copied: [CUDAEvent]
+    private let library: KernelLibrary
     private let halfBytes: Int
     private var turn = 0
 
@@ -78,9 +79,11 @@ final class WeightUpload {
     private static let usualBytes = 16 << 20
 
     init(
-        _ configuration: MoEConfiguration, source: any WeightSource, pool: ThreadPool, stream: CUDAStream
+        _ configuration: MoEConfiguration, source: any WeightSource, pool: ThreadPool, library: KernelLibrary,
+        stream: CUDAStream
     ) throws(MoEError) {
         self.configuration = configuration
+        self.library = library
         self.source = source
         self.pool = pool
         self.stream = stream
@@ -97,14 +100,14 @@ final class WeightUpload {
     /// Fills one projection's matrices and biases.
     func run(_ placement: WeightPlacement) throws(MoEError) {
         let matrices = placement.matrices
-        // 16 rows belong together where gate and up alternate.
-        let unit = 2 * DeviceMatrices.gateGroup
-        let piece = max(halfBytes / matrices.rowBytes / unit * unit, unit)
         for group in 0..<matrices.groups {
-            for first in stride(from: 0, to: matrices.height, by: piece) {
-                let rows = first..<min(first + piece, matrices.height)
-                let target = matrices.weights + (group * matrices.height + first) * matrices.rowBytes
-                try fill(placement, group: group, rows: rows, target: target)
+            // What is kept in another type than it is stored in would be another number.
+            if let random = source as? RandomWeights,
+                placement.tensors(group).allSatisfy({ random.format(of: $0.name) == .plain(matrices.type) })
+            {
+                try generate(placement, group: group, random)
+            } else {
+                try copy(placement, group: group)
             }
             if let bias = matrices.bias {
                 try fillBias(placement, group: group, target: bias + group * matrices.height)
@@ -114,6 +117,43 @@ final class WeightUpload {
 
     /// Waits for the copies.
     func finish() throws(MoEError) { try stream.synchronize() }
+
+    private func generate(
+        _ placement: WeightPlacement, group: Int, _ random: RandomWeights
+    ) throws(MoEError) {
+        let matrices = placement.matrices
+        let tensors = placement.tensors(group)
+        let kernel = try library.kernel("generate_\(matrices.type.rawValue)", threads: MC_GENERATE_THREADS)
+        var p = mc_generate_parameters()
+        p.depth = Int32(matrices.depth)
+        p.inputs = Int32(matrices.inputs)
+        p.gated = matrices.isGated ? 1 : 0
+        var first = 0
+        // Gate and up share rows; other tensors follow each other, the last with the padding behind it.
+        for (index, tensor) in (matrices.isGated ? Array(tensors.prefix(1)) : tensors).enumerated() {
+            let isLast = matrices.isGated || index == tensors.count - 1
+            p.destination = matrices.weights + (group * matrices.height + first) * matrices.rowBytes
+            p.rows = Int32(isLast ? matrices.height - first : tensor.rows)
+            p.outputs = Int32(tensor.rows)
+            p.keys.0 = random.key(of: tensor.name)
+            if matrices.isGated { p.keys.1 = random.key(of: tensors[1].name) }
+            p.scale = random.distribution(of: tensor.name).scale
+            try kernel.launch(p, grid: .init(x: min(Int(p.rows), 4 * kernel.residentBlocks)), on: stream)
+            first += tensor.rows
+        }
+    }
+
+    private func copy(_ placement: WeightPlacement, group: Int) throws(MoEError) {
+        let matrices = placement.matrices
+        // 16 rows belong together where gate and up alternate.
+        let unit = 2 * DeviceMatrices.gateGroup
+        let piece = max(halfBytes / matrices.rowBytes / unit * unit, unit)
+        for first in stride(from: 0, to: matrices.height, by: piece) {
+            let rows = first..<min(first + piece, matrices.height)
+            let target = matrices.weights + (group * matrices.height + first) * matrices.rowBytes
+            try fill(placement, group: group, rows: rows, target: target)
+        }
+    }
 
     private func fill(
         _ placement: WeightPlacement, group: Int, rows: Range<Int>, target: UnsafeMutableRawPointer

@@ -135,3 +135,45 @@ public final class DeviceTensor: @unchecked Sendable {
         return try deviceBytes(shape, of: type.byteCount, "a tensor \(shape) of \(type.rawValue)")
     }
 }
+
+/// What a harness needs.
+extension DeviceTensor {
+    /// Sets every bit, which is NaN in every type.
+    package func poison(on stream: CUDAStream) throws(MoEError) { try fill(byte: 0xff, on: stream) }
+
+    /// Overwrites it with numbers, rounded to its type. Returns when the host's memory has been read.
+    package func copy(fromFloats values: [Float], on stream: CUDAStream) throws(MoEError) {
+        guard values.count == count else {
+            throw .input(name: "values", value: "\(values.count)", expectation: "\(count)")
+        }
+        var bytes = [UInt8](repeating: 0, count: byteCount)
+        bytes.withUnsafeMutableBytes { if let base = $0.baseAddress { elementType.store(values[...], to: base) } }
+        try bytes.withUnsafeBytes { bytes throws(MoEError) in
+            try stream.copyToDevice(address, from: bytes)
+            try stream.synchronize()
+        }
+    }
+
+    /// The numbers, after what `stream` was given to do before.
+    package func floats(on stream: CUDAStream) throws(MoEError) -> [Float] {
+        var bytes = [UInt8](repeating: 0, count: byteCount)
+        try bytes.withUnsafeMutableBytes { bytes throws(MoEError) in
+            try stream.copyToHost(bytes, from: address)
+            try stream.synchronize()
+        }
+        return bytes.withUnsafeBytes { bytes in
+            bytes.baseAddress.map { base in (0..<count).map { elementType.value(base, $0) } } ?? []
+        }
+    }
+}
+
+extension ElementType {
+    /// The nearest number of this type.
+    package func rounded(_ value: Float) -> Float {
+        switch self {
+        case .float32: value
+        case .bfloat16: Float(BFloat16(value))
+        case .float16: Half.value(Half.bits(value))
+        }
+    }
+}

@@ -1,0 +1,35 @@
+// Launches by name, as a CUDA runtime gets them.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// The image's kernels, from 0; NULL past the last. `parameter_bytes`: of its one parameter.
+const char *_Nullable ck_kernel(size_t index, size_t *_Nonnull parameter_bytes);
+
+typedef struct {
+    const char *_Nonnull kernel;
+    const void *_Nonnull parameters;
+    unsigned grid_x;
+    unsigned grid_y;
+    unsigned grid_z;
+    unsigned threads;
+    size_t shared_bytes;
+} ck_launch;
+
+/// Memory that kernels may read and write.
+typedef struct {
+    const void *_Nonnull start;
+    size_t bytes;
+} ck_memory;
+
+int ck_run(const ck_launch *_Nonnull launch, const ck_memory *_Nonnull memory, size_t count, uint64_t seed, char *_Nonnull why,
+           size_t capacity);
+
+#ifdef __cplusplus
+}
+#endif
