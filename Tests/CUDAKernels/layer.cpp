@@ -25,6 +25,7 @@ namespace {
 #include "fp32_gemm.cuh"
 #include "rows.cuh"
 #include "generate.cuh"
+#include "probe.cuh"
 #include "combine.cuh"
 
 struct Twin {
@@ -71,6 +72,7 @@ const Twin twins[] = {
     TWIN(fp32_gate_up_16) TWIN(fp32_gate_up_64) TWIN(fp32_down_16) TWIN(fp32_down_64)
 #define CONVERT(TYPE) TWIN(convert_fp32_##TYPE) TWIN(convert_bf16_##TYPE) TWIN(convert_fp16_##TYPE)
     OF_TYPES(CONVERT) TWIN(shared_gate) TWIN(generate_fp32) TWIN(generate_bf16) TWIN(generate_fp16)
+    TWIN(probe_multiply_fp32) TWIN(probe_multiply_bf16) TWIN(probe_multiply_fp16)
     TWIN(combine_fp32_fp32) TWIN(combine_fp32_bf16) TWIN(combine_fp32_fp16) TWIN(combine_bf16_fp32) TWIN(combine_bf16_bf16)
     TWIN(combine_fp16_fp32) TWIN(combine_fp16_fp16)
 };

@@ -13,12 +13,18 @@ package enum StageOutput: Sendable {
 package protocol Implementation: AnyObject {
     var subject: Subject { get }
     var work: Work { get }
+    /// What times its calls.
+    var clock: any CallClock { get }
     /// The timed call, and nothing but it.
     func run(_ batch: Int) throws(MoEError)
     /// Ruins whatever an earlier call left, so that a call on `batch` that does nothing cannot pass.
     func poison(_ batch: Int) throws(MoEError)
     /// What the last call, which was on `batch`, left.
     func output(_ batch: Int) throws(MoEError) -> StageOutput
+}
+
+extension Implementation {
+    package var clock: any CallClock { HostClock() }
 }
 
 /// Compares what a call left with what it should have.

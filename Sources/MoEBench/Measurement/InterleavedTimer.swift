@@ -1,4 +1,3 @@
-import CPlatform
 import MoEKernel
 
 /// The time that calls took, and everything needed to say what those calls were.
@@ -117,9 +116,11 @@ private final class Track {
     private var failure: MeasurementFailure?
     private var audit = SystemRandomNumberGenerator()
     private(set) var warmSeconds = 0.0
+    private let clock: any CallClock
 
     init(_ contender: Contender, inputs: Inputs, inputHash: String) {
         self.contender = contender
+        clock = contender.implementation.clock
         self.inputs = inputs
         self.inputHash = inputHash
     }
@@ -131,9 +132,8 @@ private final class Track {
     func warmUp() {
         attempt { () throws(MoEError) in
             for _ in 0..<2 {
-                let start = cp_nanoseconds()
-                try contender.implementation.run(0)
-                warmSeconds = Double(cp_nanoseconds() - start) * 1e-9
+                let time = try clock.nanoseconds { () throws(MoEError) in try contender.implementation.run(0) }
+                warmSeconds = Double(time) * 1e-9
                 if warmSeconds > 0.1 { break }
             }
         }
@@ -146,10 +146,7 @@ private final class Track {
         let audited = checked || nanoseconds.count < inputs.batches.count || audit.next() % 8 == 0
         attempt { () throws(MoEError) in
             if audited { try implementation.poison(batch) }
-            let start = cp_nanoseconds()
-            try implementation.run(batch)
-            let end = cp_nanoseconds()
-            nanoseconds.append(end - start)
+            nanoseconds.append(try clock.nanoseconds { () throws(MoEError) in try implementation.run(batch) })
             guard audited else { return }
             let output = try implementation.output(batch)
             do throws(WrongResult) {
@@ -174,7 +171,7 @@ private final class Track {
         guard bound.share(ofSeconds: seconds) > Bound.tolerance else { return }
         failure = .impossible(
             rate: Double(bound.amount) / seconds * 1e-9, ceiling: bound.ceiling * 1e-9,
-            unit: bound.resource == .read ? "GB/s" : "GFLOP/s")
+            unit: bound.resource.isTraffic ? "GB/s" : "GFLOP/s")
     }
 
     var isImpossible: Bool {

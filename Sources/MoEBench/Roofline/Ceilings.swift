@@ -12,10 +12,18 @@ package struct Ceilings: Sendable, Hashable, Encodable {
     package let pairDot: CeilingSeries?
     /// By size of the buffer, rising.
     package let reads: [Read]
+    /// Whether they are a GPU's: `multiplyAdd` of the numbers that the layer multiplies, `reads` of copies.
+    package let isDevice: Bool
+    private let buffers: BufferClasses
+
+    private enum CodingKeys: CodingKey { case multiplyAdd, byteDot, pairDot, reads, isDevice }
 
     package init(
-        multiplyAdd: CeilingSeries, byteDot: CeilingSeries?, pairDot: CeilingSeries?, reads: [Read]
+        multiplyAdd: CeilingSeries, byteDot: CeilingSeries?, pairDot: CeilingSeries?, reads: [Read],
+        isDevice: Bool = false, buffers: BufferClasses = .processor
     ) {
+        self.isDevice = isDevice
+        self.buffers = buffers
         self.multiplyAdd = multiplyAdd
         self.byteDot = byteDot
         self.pairDot = pairDot
@@ -24,7 +32,7 @@ package struct Ceilings: Sendable, Hashable, Encodable {
 
     /// The read ceiling of a working set's class; nil where none was measured.
     package func read(forWorkingSet bytes: Int) -> Read? {
-        guard let wanted = CeilingSampler.bufferBytes(forWorkingSet: bytes) else { return nil }
+        guard let wanted = buffers.bufferBytes(forWorkingSet: bytes) else { return nil }
         return reads.first { $0.bufferBytes == wanted }
     }
 
@@ -33,7 +41,7 @@ package struct Ceilings: Sendable, Hashable, Encodable {
         var bounds: [Bound] = []
         let flops = work.flops - work.byteOperations - work.pairOperations
         if flops > 0, multiplyAdd.rate > 0 {
-            bounds.append(Bound(resource: .multiplyAdd, amount: flops, ceiling: multiplyAdd.rate))
+            bounds.append(Bound(resource: isDevice ? .multiply : .multiplyAdd, amount: flops, ceiling: multiplyAdd.rate))
         }
         if work.byteOperations > 0, let rate = byteDot?.rate, rate > 0 {
             bounds.append(Bound(resource: .byteDot, amount: work.byteOperations, ceiling: rate))
@@ -42,7 +50,7 @@ package struct Ceilings: Sendable, Hashable, Encodable {
             bounds.append(Bound(resource: .pairDot, amount: work.pairOperations, ceiling: rate))
         }
         if work.bytes > 0, let rate = read(forWorkingSet: work.workingSet)?.series.rate, rate > 0 {
-            bounds.append(Bound(resource: .read, amount: work.bytes, ceiling: rate))
+            bounds.append(Bound(resource: isDevice ? .copy : .read, amount: work.bytes, ceiling: rate))
         }
         return bounds.max { $0.seconds < $1.seconds }
     }
@@ -55,6 +63,12 @@ package struct Bound: Sendable, Hashable {
         case byteDot = "byte dot"
         case pairDot = "bf16 pair dot"
         case read
+        /// On a GPU: products in registers, and a copy, whose bytes are read and written.
+        case multiply
+        case copy
+
+        /// Whether it is counted in bytes.
+        package var isTraffic: Bool { self == .read || self == .copy }
     }
 
     package let resource: Resource

@@ -1,0 +1,59 @@
+import CMoECUDA
+
+/// What a device can do at most, for a harness that compares layers with it.
+package final class CUDAProbe {
+    private let stream: CUDAStream
+    private let kernel: CUDAKernel
+    private let type: ElementType
+    private let sink: DeviceMemory
+    private let buffer: DeviceMemory?
+
+    /// A pass takes some milliseconds, beside which starting it does not count.
+    private static let iterations: Int32 = 20_000
+    /// The same on the tests' simulated device.
+    private let iterations: Int32
+
+    /// - Parameters:
+    ///   - type: What is multiplied.
+    ///   - copyBytes: Read and written by a copy; nil for no such probe.
+    ///   - isQuick: A pass of a moment, for tests.
+    package init(
+        on device: CUDADevice, multiplying type: ElementType, copyBytes: Int?, isQuick: Bool = false
+    ) throws(MoEError) {
+        stream = try CUDAStream(on: device)
+        kernel = try device.kernels().kernel("probe_multiply_\(type.rawValue)", threads: MC_PROBE_THREADS)
+        self.type = type
+        iterations = isQuick ? 4 : Self.iterations
+        sink = try DeviceMemory(
+            bytes: kernel.residentBlocks * MC_PROBE_THREADS * 4, on: stream, purpose: "a probe's sums")
+        buffer =
+            if let copyBytes { try DeviceMemory(bytes: copyBytes, on: stream, purpose: "a probe's copy") } else { nil }
+        if let copyBytes, case .some(let buffer) = buffer {
+            try stream.fill(buffer.address, byte: 0x3c, bytes: copyBytes)
+        }
+        try stream.synchronize()
+    }
+
+    /// Products in registers on all of the device; returns the floating-point operations done.
+    package func multiply() throws(MoEError) -> Int {
+        let blocks = kernel.residentBlocks
+        var p = mc_probe_parameters()
+        p.sink = sink.address.assumingMemoryBound(to: Float.self)
+        p.iterations = iterations
+        try kernel.launch(p, grid: .init(x: blocks), on: stream)
+        try stream.synchronize()
+        return blocks * Int(iterations) * Int(mc_probe_operations(Int32(type.byteCount)))
+    }
+
+    /// Copies one half of the buffer to the other, several times; returns the bytes read and written.
+    package func copy() throws(MoEError) -> Int {
+        guard case .some(let buffer) = buffer else { return 0 }
+        let half = buffer.byteCount / 2
+        let passes = 4
+        for _ in 0..<passes {
+            try stream.copyOnDevice(buffer.address + half, from: buffer.address, bytes: half)
+        }
+        try stream.synchronize()
+        return 2 * half * passes
+    }
+}
