@@ -23,7 +23,7 @@ package final class CUDARuntime: @unchecked Sendable {
     }
 
     /// - Parameter entryPoints: A whole table, which has to live as long as the process or the test.
-    init(_ entryPoints: UnsafePointer<mc_cudart>) { self.entryPoints = entryPoints }
+    package init(_ entryPoints: UnsafePointer<mc_cudart>) { self.entryPoints = entryPoints }
 
     var runtimeVersion: CUDAVersion {
         var version: Int32 = 0
@@ -60,7 +60,7 @@ package final class CUDARuntime: @unchecked Sendable {
     /// shares its memory pool and the news that its context is lost.
     ///
     /// - Throws: ``MoEError/cuda(_:)``: no driver, no such device, too old a device, a context that cannot be started.
-    func device(_ index: Int) throws(MoEError) -> CUDADevice {
+    package func device(_ index: Int) throws(MoEError) -> CUDADevice {
         lock.lock()
         defer { lock.unlock() }
         if let device = devices[index]?.device { return device }
