@@ -60,6 +60,23 @@ import Testing
         }
     }
 
+    /// The limit is the kernel's, not the request's: a smaller one after a larger takes nothing away.
+    @Test func laterKernelWithLessSharedMemoryLeavesTheEarlierOneItsOwn() throws {
+        try withFakeMachine { runtime in
+            let stream = try CUDAStream(on: runtime.device(0))
+            let image = FakeImage()
+            let library = try KernelLibrary(image.image, on: stream.device)
+            let large = try library.kernel("fake_add", threads: 256, dynamicSharedBytes: 100 << 10)
+            let small = try library.kernel("fake_add", threads: 256, dynamicSharedBytes: 64 << 10)
+            #expect(large.blocksPerMultiprocessor == 2 && small.blocksPerMultiprocessor == 3)
+            let x = try DeviceTensor(Tensor<Float>(shape: [3], [1, 2, 3]), on: stream)
+            let parameters = fake_add_parameters(x: x.address.assumingMemoryBound(to: Float.self), value: 1, count: 3)
+            for kernel in [large, small] { try kernel.launch(parameters, grid: .init(x: 1), on: stream) }
+            #expect(try x.tensor(of: Float.self, on: stream).elements == [3, 4, 5])
+            #expect((0..<2).map { fake_launch_at($0).dynamic_shared_bytes } == [100 << 10, 64 << 10])
+        }
+    }
+
     @Test func embeddedImageIsThereOrSaysThatItIsNot() throws {
         do {
             #expect(try !KernelImage.embedded().bytes.isEmpty)
