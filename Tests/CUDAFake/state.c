@@ -40,6 +40,7 @@ void fake_stop(void) {
         free(o);
         o = next;
     }
+    kernels_forget();
     free(fake);
     fake = NULL;
 }

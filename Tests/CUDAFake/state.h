@@ -5,14 +5,18 @@
 
 #include <stdbool.h>
 
-enum { devices = 4, trace_length = 1 << 14, launch_length = 1 << 10, parameter_bytes = 64 };
+enum { devices = 4, trace_length = 1 << 14, launch_length = 1 << 10 };
 
-typedef struct {
+typedef struct kernel_code {
     const char *name;
+    /// 0: unknown.
     size_t parameter_bytes;
     int static_shared_bytes;
     /// Answers an error code.
     int (*run)(const void *parameters);
+    /// In place of it, for a kernel that a test registered.
+    fake_kernel_body body;
+    struct kernel_code *next;
 } kernel_code;
 
 typedef struct operation {
@@ -24,7 +28,8 @@ typedef struct operation {
     mc_copy_kind copy_kind;
     struct object *kernel;
     mc_launch launch;
-    unsigned char parameters[parameter_bytes];
+    /// The caller's, or in a graph a copy.
+    const void *parameters;
     struct operation *next;
 } operation;
 
@@ -61,6 +66,7 @@ enum { kernel_handle = fake_kinds };
 typedef struct {
     fake_machine machine;
     object *objects;
+    kernel_code *registered;
     char misuse[256];
     const char *trace[trace_length];
     int calls;
@@ -99,6 +105,9 @@ object *object_find(const void *handle, int kind);
 object *object_take_back(const void *handle, int kind);
 /// The memory that holds an address, with room for `bytes` behind it; NULL where there is none.
 object *object_holding(const void *address, size_t bytes);
+
+/// Forgets the kernels that a test registered.
+void kernels_forget(void);
 
 /// Does an operation, or records it where the stream is captured.
 mc_error stream_submit(object *stream, operation work);
