@@ -27,7 +27,10 @@ static int run_add(const void *parameters) {
 
 static const kernel_code codes[] = {
     {.name = "fake_store", .parameter_bytes = sizeof(fake_store_parameters), .run = run_store},
-    {.name = "fake_add", .parameter_bytes = sizeof(fake_add_parameters), .static_shared_bytes = 1 << 10, .run = run_add},
+    {.name = "fake_add",
+     .parameter_bytes = sizeof(fake_add_parameters),
+     .static_shared_bytes = 1 << 10,
+     .run = run_add},
 };
 
 static kernel_code *registered(const char *name) {
@@ -68,8 +71,8 @@ mc_error fake_cudaLibraryLoadData(mc_library *library, const void *code, mc_jit_
     static const fake_image own = {.magic = magic, .machine_code = {80, 90}, .ptx = 80};
     size_t own_bytes;
     const fake_image *image = code && code == mc_image(&own_bytes) ? &own : code;
-    if (!image || jit_count || count) return mc_cudaErrorInvalidValue;
-    if (image->magic != magic) return mc_cudaErrorInvalidKernelImage;
+    if (!image || jit_count || count) return state_note(mc_cudaErrorInvalidValue);
+    if (image->magic != magic) return state_note(mc_cudaErrorInvalidKernelImage);
     object *made = object_make(fake_library, -1);
     made->image = image;
     *library = (mc_library)made;
@@ -82,7 +85,7 @@ mc_error fake_cudaLibraryUnload(mc_library library) {
         for (object *o = fake->objects; o; o = o->next)
             if (o->kind == kernel_handle && o->stream == found) o->is_live = false;
     ENTER();
-    return found ? mc_cudaSuccess : mc_cudaErrorInvalidResourceHandle;
+    return found ? mc_cudaSuccess : state_note(mc_cudaErrorInvalidResourceHandle);
 }
 
 mc_error fake_cudaLibraryGetKernel(mc_kernel *kernel, mc_library library, const char *name) {
@@ -95,7 +98,7 @@ mc_error fake_cudaLibraryGetKernel(mc_kernel *kernel, mc_library library, const 
         return mc_cudaSuccess;
     }
     const kernel_code *code = find_code(name);
-    if (!code) return mc_cudaErrorSymbolNotFound;
+    if (!code) return state_note(mc_cudaErrorSymbolNotFound);
     object *made = object_make(kernel_handle, -1);
     made->image = found->image;
     made->stream = found;
@@ -114,14 +117,15 @@ static bool has_code(const fake_image *image, int capability) {
 
 static mc_error load(const object *kernel) {
     const int capability = fake->machine.compute_capability[fake_device()];
-    return has_code(kernel->image, capability) ? mc_cudaSuccess : mc_cudaErrorNoKernelImageForDevice;
+    return has_code(kernel->image, capability) ? mc_cudaSuccess : state_note(mc_cudaErrorNoKernelImageForDevice);
 }
 
 mc_error fake_cudaKernelSetAttributeForDevice(mc_kernel kernel, mc_kernel_attribute attribute, int value, int device) {
     ENTER();
     FIND(found, kernel, kernel_handle);
-    if (attribute != mc_cudaFuncAttributeMaxDynamicSharedMemorySize || device != fake_device()) return mc_cudaErrorInvalidValue;
-    if (value > (227 << 10) - found->code->static_shared_bytes) return mc_cudaErrorInvalidValue;
+    if (attribute != mc_cudaFuncAttributeMaxDynamicSharedMemorySize || device != fake_device())
+        return state_note(mc_cudaErrorInvalidValue);
+    if (value > (227 << 10) - found->code->static_shared_bytes) return state_note(mc_cudaErrorInvalidValue);
     found->shared_limit = value;
     return mc_cudaSuccess;
 }
@@ -144,9 +148,9 @@ mc_error fake_cudaLaunchKernelExC(const mc_launch *configuration, const void *ke
     if (load(found)) return load(found);
     const mc_dim3 grid = configuration->grid, block = configuration->block;
     if (!grid.x || !grid.y || !grid.z || !block.x || !block.y || !block.z || block.x * block.y * block.z > 1024)
-        return mc_cudaErrorInvalidConfiguration;
+        return state_note(mc_cudaErrorInvalidConfiguration);
     if (configuration->dynamic_shared_bytes > (size_t)found->shared_limit || configuration->attribute_count)
-        return mc_cudaErrorInvalidValue;
+        return state_note(mc_cudaErrorInvalidValue);
     return stream_submit(
         queue, (operation){.kind = launch, .kernel = found, .launch = *configuration, .parameters = arguments[0]});
 }

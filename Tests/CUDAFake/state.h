@@ -45,7 +45,11 @@ typedef struct object {
     bool is_pooled;
     // A stream: the graph that it is captured into, and what lands on the host when it is waited for.
     struct object *capture;
+    mc_capture_mode capture_mode;
     bool capture_is_broken;
+    bool is_default;
+    /// Whether it and the default stream wait for each other.
+    bool is_blocking;
     bool is_busy;
     operation *landing;
     // An event.
@@ -81,8 +85,11 @@ typedef struct {
     int hidden_fault[devices];
     int lost[devices];
     int device;
-    int pushed[16];
+    bool is_foreign;
+    const object *pushed[16];
     int pushed_count;
+    mc_capture_mode capture_mode;
+    mc_error last_error;
     float clock;
 } state;
 
@@ -93,13 +100,16 @@ extern _Thread_local state *fake;
 mc_error state_enter(const char *name, bool uses_context);
 /// Tells of a fault at a call that waits.
 mc_error state_settle(int device);
+/// Keeps an error for cudaGetLastError, and gives it back.
+mc_error state_note(mc_error code);
 /// Whether an error code ends the context.
 bool state_is_ended_by(int code);
 /// Notes a use that CUDA would punish; the first one is kept.
 void state_misuse(const char *what);
 
 object *object_make(int kind, int device);
-/// The object behind a handle; NULL and a note of misuse when it is none, or one that was given back.
+/// The object behind a handle, which for a stream may be NULL, the default one; NULL and a note of misuse when it is none,
+/// or one that was given back.
 object *object_find(const void *handle, int kind);
 /// Takes a handle back.
 object *object_take_back(const void *handle, int kind);
@@ -111,6 +121,8 @@ void kernels_forget(void);
 
 /// Does an operation, or records it where the stream is captured.
 mc_error stream_submit(object *stream, operation work);
+/// The captured stream that forbids the use of a default stream, if any does.
+object *stream_forbidding(const object *stream);
 /// Lets copies to the host land.
 void stream_land(object *stream);
 void operations_free(operation *first);
@@ -132,4 +144,4 @@ MC_DRIVER_ENTRY_POINTS(X)
 #define ENTER_WITHOUT_CONTEXT() ENTER_WITH(false)
 #define FIND(variable, handle, kind)                                                                                           \
     object *variable = object_find(handle, kind);                                                                              \
-    if (!variable) return mc_cudaErrorInvalidResourceHandle
+    if (!variable) return state_note(mc_cudaErrorInvalidResourceHandle)

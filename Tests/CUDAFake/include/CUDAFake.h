@@ -90,6 +90,9 @@ void fake_register_parameters(const char *_Nonnull name, size_t bytes);
 /// This thread's current device, as cudaSetDevice would set it.
 void fake_set_device(int device);
 int fake_device(void);
+/// Makes a context that is not the device's primary one this thread's current one, as a caller's cuCtxCreate does. A call
+/// in it is misuse.
+void fake_enter_foreign_context(void);
 
 /// An image that cudaLibraryLoadData reads. It takes the library's own too, for one with code for 8.0, 9.0 and PTX.
 typedef struct {

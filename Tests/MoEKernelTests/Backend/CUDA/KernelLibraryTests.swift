@@ -1,4 +1,5 @@
 import CUDAFake
+import Foundation
 import Testing
 
 @testable import MoEKernel
@@ -116,12 +117,12 @@ import Testing
         }
     }
 
-    @Test func embeddedImageIsThereOrSaysThatItIsNot() throws {
-        do {
-            #expect(try !KernelImage.embedded().bytes.isEmpty)
-        } catch {
-            let failure = try cudaFailure { throw error }
-            #expect(failure.kind == .incompleteImage && failure.remedy.contains("Benchmarks/kernels.sh"))
-        }
+    /// A checkout carries its image, and the library carries all of it.
+    @Test func embeddedImageIsTheWholeFile() throws {
+        let file = URL(filePath: #filePath).deletingLastPathComponent()
+            .appending(path: "../../../../Sources/CMoECUDA/kernels/kernels.fatbin")
+        let expected = try Data(contentsOf: file)
+        let image = try KernelImage.embedded()
+        #expect(!expected.isEmpty && image.bytes.elementsEqual(expected))
     }
 }
