@@ -46,6 +46,7 @@ SAME_FIELD(mc_pool_properties, maximum_bytes, struct cudaMemPoolProps, maxSize);
 SAME_FIELD(mc_pool_properties, reserved, struct cudaMemPoolProps, reserved);
 
 #define X(name, value) _Static_assert((int)name == value, #name " has another value");
+MC_ERRORS(X)
 MC_CONSTANTS(X)
 #undef X
 

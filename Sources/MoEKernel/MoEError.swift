@@ -1,7 +1,10 @@
 /// Everything that can go wrong in the library, each case naming the thing, its value and what was expected.
 ///
 /// Public functions throw this type and nothing else; none of them traps on a caller's data.
-public enum MoEError: Error, Sendable, Hashable {
+///
+/// Its cases lie behind a pointer: every function that throws carries a word for it, and with as much as a case has, a call
+/// that succeeds would be slower.
+public indirect enum MoEError: Error, Sendable, Hashable {
     /// A configuration that describes no layer: a size of zero, `topK` above `experts`, sizes that overflow.
     case configuration(field: String, value: String, expectation: String)
     /// Activations or buffers handed to a call do not fit the layer.

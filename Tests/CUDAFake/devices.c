@@ -4,26 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 
-int fake_device(void) { return fake->pushed_count ? fake->pushed[fake->pushed_count - 1] : fake->device; }
+int fake_device(void) { return fake->pushed_count ? fake->pushed[fake->pushed_count - 1]->device : fake->device; }
 void fake_set_device(int device) { fake->device = device; }
+void fake_enter_foreign_context(void) { fake->is_foreign = true; }
 
 const char *fake_cudaGetErrorName(mc_error code) {
-    // Those that the library knows by name, and no more.
     switch (code) {
 #define X(name, value)                                                                                                         \
     case value: return #name;
-        X(cudaErrorInvalidValue, 1)
-        X(cudaErrorMemoryAllocation, 2)
-        X(cudaErrorInsufficientDriver, 35)
-        X(cudaErrorNoDevice, 100)
-        X(cudaErrorNoKernelImageForDevice, 209)
-        X(cudaErrorInvalidResourceHandle, 400)
-        X(cudaErrorSymbolNotFound, 500)
-        X(cudaErrorIllegalAddress, 700)
-        X(cudaErrorLaunchFailure, 719)
-        X(cudaErrorStreamCaptureUnsupported, 900)
-        X(cudaErrorStreamCaptureInvalidated, 901)
-        X(cudaErrorUnknown, 999)
+        MC_ERRORS(X)
 #undef X
     default: return "unrecognized error code";
     }
@@ -35,7 +24,11 @@ const char *fake_cudaGetErrorString(mc_error code) {
     return text;
 }
 
-mc_error fake_cudaGetLastError(void) { return mc_cudaSuccess; }
+mc_error fake_cudaGetLastError(void) {
+    const mc_error last = fake->last_error;
+    fake->last_error = mc_cudaSuccess;
+    return last;
+}
 
 mc_error fake_cudaRuntimeGetVersion(int *version) {
     *version = fake->machine.runtime_version;
@@ -54,19 +47,14 @@ static mc_error driver_state(void) {
 
 mc_error fake_cudaGetDeviceCount(int *count) {
     ENTER_WITHOUT_CONTEXT();
-    if (driver_state()) return driver_state();
+    if (driver_state()) return state_note(driver_state());
     *count = fake->machine.device_count;
-    return *count ? mc_cudaSuccess : mc_cudaErrorNoDevice;
-}
-
-mc_error fake_cudaGetDevice(int *device) {
-    *device = fake_device();
-    return driver_state();
+    return *count ? mc_cudaSuccess : state_note(mc_cudaErrorNoDevice);
 }
 
 mc_error fake_cudaDeviceGetAttribute(int *value, mc_device_attribute attribute, int device) {
     ENTER_WITHOUT_CONTEXT();
-    if (device < 0 || device >= fake->machine.device_count) return mc_cudaErrorInvalidDevice;
+    if (device < 0 || device >= fake->machine.device_count) return state_note(mc_cudaErrorInvalidDevice);
     switch (attribute) {
     case mc_cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
     case mc_cudaDevAttrWarpSize: *value = 32; break;
@@ -79,7 +67,7 @@ mc_error fake_cudaDeviceGetAttribute(int *value, mc_device_attribute attribute, 
     case mc_cudaDevAttrMaxRegistersPerMultiprocessor: *value = 65536; break;
     case mc_cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = 227 << 10; break;
     case mc_cudaDevAttrMemoryPoolsSupported: *value = fake->machine.memory_pools; break;
-    default: return mc_cudaErrorInvalidValue;
+    default: return state_note(mc_cudaErrorInvalidValue);
     }
     return mc_cudaSuccess;
 }
@@ -129,10 +117,19 @@ mc_driver_error fake_cuDevicePrimaryCtxRelease(mc_driver_device device) {
     return mc_cudaSuccess;
 }
 
+mc_driver_error fake_cuCtxGetCurrent(mc_context *context) {
+    ENTER_WITHOUT_CONTEXT();
+    const object *current = fake->pushed_count ? fake->pushed[fake->pushed_count - 1] : NULL;
+    for (object *o = fake->objects; o && !current && !fake->is_foreign; o = o->next)
+        if (o->kind == fake_context && o->is_live && o->device == fake->device) current = o;
+    *context = fake->is_foreign && !current ? (mc_context)&fake->is_foreign : (mc_context)current;
+    return mc_cudaSuccess;
+}
+
 mc_driver_error fake_cuCtxPushCurrent(mc_context context) {
     ENTER_WITHOUT_CONTEXT();
     FIND(found, context, fake_context);
-    fake->pushed[fake->pushed_count++] = found->device;
+    fake->pushed[fake->pushed_count++] = found;
     return mc_cudaSuccess;
 }
 

@@ -13,12 +13,12 @@ static size_t allocated(int kind, int device) {
 
 static mc_error allocate(void **address, size_t bytes, int kind, size_t room, bool is_pooled) {
     *address = NULL;
-    if (!bytes) return mc_cudaErrorInvalidValue;
+    if (!bytes) return state_note(mc_cudaErrorInvalidValue);
     const int device = fake_device();
     const size_t used = allocated(kind, kind == fake_device_memory ? device : -1);
-    if (used > room || bytes > room - used) return mc_cudaErrorMemoryAllocation;
+    if (used > room || bytes > room - used) return state_note(mc_cudaErrorMemoryAllocation);
     void *memory;
-    if (posix_memalign(&memory, 256, bytes)) return mc_cudaErrorMemoryAllocation;
+    if (posix_memalign(&memory, 256, bytes)) return state_note(mc_cudaErrorMemoryAllocation);
     memset(memory, 0xff, bytes);
     object *made = object_make(kind, device);
     made->address = memory;
@@ -32,7 +32,7 @@ static mc_error give_back(void *address, int kind, bool is_pooled) {
     object *memory = object_holding(address, 0);
     if (!memory || memory->address != address || memory->kind != kind) {
         state_misuse("memory was given back that was not out");
-        return mc_cudaErrorInvalidValue;
+        return state_note(mc_cudaErrorInvalidValue);
     }
     if (memory->is_pooled != is_pooled) state_misuse("memory of a pool and other memory were mixed up");
     memory->is_live = false;
@@ -41,20 +41,22 @@ static mc_error give_back(void *address, int kind, bool is_pooled) {
     return mc_cudaSuccess;
 }
 
-static bool is_captured(void) {
+/// What is in no stream's order is forbidden to a thread that captures, unless the capture or the thread is relaxed.
+static void check_capture(const char *what) {
+    if (fake->capture_mode == mc_cudaStreamCaptureModeRelaxed) return;
     for (object *o = fake->objects; o; o = o->next)
-        if (o->kind == fake_stream && o->is_live && o->capture) return true;
-    return false;
+        if (o->kind == fake_stream && o->is_live && o->capture && o->capture_mode != mc_cudaStreamCaptureModeRelaxed)
+            state_misuse(what);
 }
 
 mc_error fake_cudaMalloc(void **address, size_t bytes) {
     ENTER();
-    if (is_captured()) state_misuse("cudaMalloc in a capture");
+    check_capture("cudaMalloc in a capture");
     return allocate(address, bytes, fake_device_memory, fake->machine.device_bytes, false);
 }
 
 mc_error fake_cudaFree(void *address) {
-    if (is_captured()) state_misuse("cudaFree in a capture");
+    check_capture("cudaFree in a capture");
     const mc_error answer = give_back(address, fake_device_memory, false);
     ENTER();
     return answer;
@@ -67,6 +69,7 @@ mc_error fake_cudaHostAlloc(void **address, size_t bytes, unsigned flags) {
 }
 
 mc_error fake_cudaFreeHost(void *address) {
+    check_capture("cudaFreeHost in a capture");
     // It waits for the work that may use the memory.
     for (object *o = fake->objects; o; o = o->next)
         if (o->kind == fake_stream && o->is_live) stream_land(o);
@@ -86,7 +89,7 @@ mc_error fake_cudaMemPoolCreate(mc_pool *pool, const mc_pool_properties *propert
     ENTER();
     if (properties->allocation_type != mc_cudaMemAllocationTypePinned ||
         properties->location_type != mc_cudaMemLocationTypeDevice || properties->location_id != fake_device())
-        return mc_cudaErrorInvalidValue;
+        return state_note(mc_cudaErrorInvalidValue);
     *pool = (mc_pool)object_make(fake_pool, fake_device());
     return mc_cudaSuccess;
 }
@@ -94,23 +97,14 @@ mc_error fake_cudaMemPoolCreate(mc_pool *pool, const mc_pool_properties *propert
 mc_error fake_cudaMemPoolDestroy(mc_pool pool) {
     object *found = object_take_back(pool, fake_pool);
     ENTER();
-    return found ? mc_cudaSuccess : mc_cudaErrorInvalidResourceHandle;
+    return found ? mc_cudaSuccess : state_note(mc_cudaErrorInvalidResourceHandle);
 }
 
 mc_error fake_cudaMemPoolSetAttribute(mc_pool pool, mc_pool_attribute attribute, void *value) {
     ENTER();
     FIND(found, pool, fake_pool);
     (void)value;
-    return attribute == mc_cudaMemPoolAttrReleaseThreshold ? mc_cudaSuccess : mc_cudaErrorInvalidValue;
-}
-
-mc_error fake_cudaMemPoolGetAttribute(mc_pool pool, mc_pool_attribute attribute, void *value) {
-    ENTER();
-    FIND(found, pool, fake_pool);
-    if (attribute != mc_cudaMemPoolAttrUsedMemCurrent && attribute != mc_cudaMemPoolAttrReservedMemCurrent)
-        return mc_cudaErrorInvalidValue;
-    *(uint64_t *)value = allocated(fake_device_memory, found->device);
-    return mc_cudaSuccess;
+    return attribute == mc_cudaMemPoolAttrReleaseThreshold ? mc_cudaSuccess : state_note(mc_cudaErrorInvalidValue);
 }
 
 mc_error fake_cudaMemPoolTrimTo(mc_pool pool, size_t bytes) {
@@ -124,15 +118,15 @@ mc_error fake_cudaMallocFromPoolAsync(void **address, size_t bytes, mc_pool pool
     ENTER();
     FIND(found, pool, fake_pool);
     FIND(queue, stream, fake_stream);
-    if (queue->capture) state_misuse("memory was asked for in a capture");
-    if (queue->device != found->device) return mc_cudaErrorInvalidValue;
+    if (queue->capture || stream_forbidding(queue)) state_misuse("memory was asked for in a capture");
+    if (queue->device != found->device) return state_note(mc_cudaErrorInvalidValue);
     return allocate(address, bytes, fake_device_memory, fake->machine.device_bytes, true);
 }
 
 mc_error fake_cudaFreeAsync(void *address, mc_stream stream) {
     object *queue = object_find(stream, fake_stream);
-    if (queue && queue->capture) state_misuse("memory was given back in a capture");
+    if (queue && (queue->capture || stream_forbidding(queue))) state_misuse("memory was given back in a capture");
     const mc_error answer = give_back(address, fake_device_memory, true);
     ENTER();
-    return queue ? answer : mc_cudaErrorInvalidResourceHandle;
+    return queue ? answer : state_note(mc_cudaErrorInvalidResourceHandle);
 }

@@ -40,6 +40,7 @@ void fake_stop(void) {
         free(o);
         o = next;
     }
+    kernels_forget();
     free(fake);
     fake = NULL;
 }
@@ -101,14 +102,22 @@ mc_error state_enter(const char *name, bool uses_context) {
         const int code = fake->fail_code;
         fake->fail_code = 0;
         if (state_is_ended_by(code)) fake->lost[device] = code;
-        return code;
+        // The driver's calls leave the runtime's last error alone.
+        return strncmp(name, "cuda", 4) ? code : state_note(code);
     }
-    return uses_context ? fake->lost[device] : mc_cudaSuccess;
+    if (!uses_context) return mc_cudaSuccess;
+    if (fake->is_foreign && !fake->pushed_count) state_misuse("a call was made in another's context");
+    return state_note(fake->lost[device]);
+}
+
+mc_error state_note(mc_error code) {
+    if (code) fake->last_error = code;
+    return code;
 }
 
 mc_error state_settle(int device) {
     if (fake->hidden_fault[device]) fake->lost[device] = fake->hidden_fault[device];
-    return fake->lost[device];
+    return state_note(fake->lost[device]);
 }
 
 object *object_make(int kind, int device) {
@@ -122,7 +131,16 @@ object *object_make(int kind, int device) {
     return made;
 }
 
+static object *default_stream(void) {
+    for (object *o = fake->objects; o; o = o->next)
+        if (o->is_default && o->device == fake_device()) return o;
+    object *made = object_make(fake_stream, fake_device());
+    made->is_default = true;
+    return made;
+}
+
 object *object_find(const void *handle, int kind) {
+    if (!handle && kind == fake_stream) return default_stream();
     for (object *o = fake->objects; o; o = o->next) {
         if (o != handle) continue;
         if (o->kind == kind && o->is_live) return o;
@@ -134,8 +152,9 @@ object *object_find(const void *handle, int kind) {
 }
 
 object *object_take_back(const void *handle, int kind) {
-    object *found = object_find(handle, kind);
+    object *found = handle ? object_find(handle, kind) : NULL;
     if (found) found->is_live = false;
+    else state_misuse("nothing was given back");
     return found;
 }
 
@@ -151,7 +170,7 @@ object *object_holding(const void *address, size_t bytes) {
 
 int fake_live(fake_kind kind) {
     int count = 0;
-    for (object *o = fake->objects; o; o = o->next) count += o->kind == (int)kind && o->is_live;
+    for (object *o = fake->objects; o; o = o->next) count += o->kind == (int)kind && o->is_live && !o->is_default;
     return count;
 }
 

@@ -5,14 +5,18 @@
 
 #include <stdbool.h>
 
-enum { devices = 4, trace_length = 1 << 14, launch_length = 1 << 10, parameter_bytes = 64 };
+enum { devices = 4, trace_length = 1 << 14, launch_length = 1 << 10 };
 
-typedef struct {
+typedef struct kernel_code {
     const char *name;
+    /// 0: unknown.
     size_t parameter_bytes;
     int static_shared_bytes;
     /// Answers an error code.
     int (*run)(const void *parameters);
+    /// In place of it, for a kernel that a test registered.
+    fake_kernel_body body;
+    struct kernel_code *next;
 } kernel_code;
 
 typedef struct operation {
@@ -24,7 +28,8 @@ typedef struct operation {
     mc_copy_kind copy_kind;
     struct object *kernel;
     mc_launch launch;
-    unsigned char parameters[parameter_bytes];
+    /// The caller's, or in a graph a copy.
+    const void *parameters;
     struct operation *next;
 } operation;
 
@@ -40,7 +45,11 @@ typedef struct object {
     bool is_pooled;
     // A stream: the graph that it is captured into, and what lands on the host when it is waited for.
     struct object *capture;
+    mc_capture_mode capture_mode;
     bool capture_is_broken;
+    bool is_default;
+    /// Whether it and the default stream wait for each other.
+    bool is_blocking;
     bool is_busy;
     operation *landing;
     // An event.
@@ -61,6 +70,7 @@ enum { kernel_handle = fake_kinds };
 typedef struct {
     fake_machine machine;
     object *objects;
+    kernel_code *registered;
     char misuse[256];
     const char *trace[trace_length];
     int calls;
@@ -75,8 +85,11 @@ typedef struct {
     int hidden_fault[devices];
     int lost[devices];
     int device;
-    int pushed[16];
+    bool is_foreign;
+    const object *pushed[16];
     int pushed_count;
+    mc_capture_mode capture_mode;
+    mc_error last_error;
     float clock;
 } state;
 
@@ -87,21 +100,29 @@ extern _Thread_local state *fake;
 mc_error state_enter(const char *name, bool uses_context);
 /// Tells of a fault at a call that waits.
 mc_error state_settle(int device);
+/// Keeps an error for cudaGetLastError, and gives it back.
+mc_error state_note(mc_error code);
 /// Whether an error code ends the context.
 bool state_is_ended_by(int code);
 /// Notes a use that CUDA would punish; the first one is kept.
 void state_misuse(const char *what);
 
 object *object_make(int kind, int device);
-/// The object behind a handle; NULL and a note of misuse when it is none, or one that was given back.
+/// The object behind a handle, which for a stream may be NULL, the default one; NULL and a note of misuse when it is none,
+/// or one that was given back.
 object *object_find(const void *handle, int kind);
 /// Takes a handle back.
 object *object_take_back(const void *handle, int kind);
 /// The memory that holds an address, with room for `bytes` behind it; NULL where there is none.
 object *object_holding(const void *address, size_t bytes);
 
+/// Forgets the kernels that a test registered.
+void kernels_forget(void);
+
 /// Does an operation, or records it where the stream is captured.
 mc_error stream_submit(object *stream, operation work);
+/// The captured stream that forbids the use of a default stream, if any does.
+object *stream_forbidding(const object *stream);
 /// Lets copies to the host land.
 void stream_land(object *stream);
 void operations_free(operation *first);
@@ -123,4 +144,4 @@ MC_DRIVER_ENTRY_POINTS(X)
 #define ENTER_WITHOUT_CONTEXT() ENTER_WITH(false)
 #define FIND(variable, handle, kind)                                                                                           \
     object *variable = object_find(handle, kind);                                                                              \
-    if (!variable) return mc_cudaErrorInvalidResourceHandle
+    if (!variable) return state_note(mc_cudaErrorInvalidResourceHandle)

@@ -12,18 +12,28 @@ static operation *copy_of(operation work) {
     return made;
 }
 
+/// The operation as a graph keeps it.
+static operation *recording_of(operation work) {
+    operation *made = copy_of(work);
+    if (work.kind != launch) return made;
+    const size_t bytes = work.kernel->code->parameter_bytes;
+    made->parameters = memcpy(malloc(bytes), work.parameters, bytes);
+    return made;
+}
+
 void operations_free(operation *first) {
     while (first) {
         operation *next = first->next;
-        // Only what lands has memory of its own.
+        // What lands and what is recorded has memory of its own.
         if (first->kind == copy && first->value) free((void *)first->source);
+        if (first->kind == launch) free((void *)first->parameters);
         free(first);
         first = next;
     }
 }
 
 void graph_append(object *graph, operation work) {
-    *graph->last = copy_of(work);
+    *graph->last = recording_of(work);
     graph->last = &(*graph->last)->next;
 }
 
@@ -66,7 +76,15 @@ static mc_error do_launch(object *stream, operation work) {
                                                            .block = work.launch.block,
                                                            .dynamic_shared_bytes = work.launch.dynamic_shared_bytes};
     fake->launch_count++;
-    const int fault = fake->fault ? fake->fault : work.kernel->code->run(work.parameters);
+    const kernel_code *code = work.kernel->code;
+    if (!fake->fault && code->body) {
+        const void *const arguments[] = {work.parameters};
+        const mc_dim3 grid = work.launch.grid;
+        code->body(arguments, grid.x, grid.y, grid.z, work.launch.block.x, work.launch.dynamic_shared_bytes);
+    } else if (!fake->fault) {
+        fake->fault = code->run(work.parameters);
+    }
+    const int fault = fake->fault;
     fake->fault = 0;
     if (fault) fake->hidden_fault[stream->device] = fault;
     return mc_cudaSuccess;
@@ -87,9 +105,25 @@ static mc_error execute(object *stream, operation work) {
     }
 }
 
+object *stream_forbidding(const object *stream) {
+    if (!stream->is_default) return NULL;
+    for (object *o = fake->objects; o; o = o->next)
+        if (o->kind == fake_stream && o->is_live && o->is_blocking && o->capture && o->device == stream->device) return o;
+    return NULL;
+}
+
 mc_error stream_submit(object *stream, operation work) {
-    if (stream->device != fake_device()) return mc_cudaErrorInvalidResourceHandle;
-    if (!stream->capture) return execute(stream, work);
+    if (stream->device != fake_device()) return state_note(mc_cudaErrorInvalidResourceHandle);
+    object *forbidding = stream_forbidding(stream);
+    if (forbidding) {
+        forbidding->capture_is_broken = true;
+        return state_note(mc_cudaErrorStreamCaptureImplicit);
+    }
+    if (!stream->capture) return state_note(execute(stream, work));
+    if (work.kind == launch && !work.kernel->code->parameter_bytes) {
+        state_misuse("a registered kernel was captured whose parameters nobody registered");
+        return state_note(mc_cudaErrorInvalidValue);
+    }
     graph_append(stream->capture, work);
     return mc_cudaSuccess;
 }
@@ -111,8 +145,9 @@ mc_error fake_cudaMemsetAsync(void *target, int value, size_t bytes, mc_stream s
 
 mc_error fake_cudaStreamCreateWithFlags(mc_stream *stream, unsigned flags) {
     ENTER();
-    (void)flags;
-    *stream = (mc_stream)object_make(fake_stream, fake_device());
+    object *made = object_make(fake_stream, fake_device());
+    made->is_blocking = !(flags & mc_cudaStreamNonBlocking);
+    *stream = (mc_stream)made;
     return mc_cudaSuccess;
 }
 
@@ -120,7 +155,7 @@ mc_error fake_cudaStreamDestroy(mc_stream stream) {
     object *found = object_take_back(stream, fake_stream);
     if (found) stream_land(found);
     ENTER();
-    return found ? mc_cudaSuccess : mc_cudaErrorInvalidResourceHandle;
+    return found ? mc_cudaSuccess : state_note(mc_cudaErrorInvalidResourceHandle);
 }
 
 mc_error fake_cudaStreamGetDevice(mc_stream stream, int *device) {
@@ -133,7 +168,7 @@ mc_error fake_cudaStreamGetDevice(mc_stream stream, int *device) {
 // Waiting is not for captured streams, and spoils the capture.
 static mc_error spoil(object *stream) {
     stream->capture_is_broken = true;
-    return mc_cudaErrorStreamCaptureUnsupported;
+    return state_note(mc_cudaErrorStreamCaptureUnsupported);
 }
 
 mc_error fake_cudaStreamSynchronize(mc_stream stream) {
@@ -151,7 +186,7 @@ mc_error fake_cudaStreamQuery(mc_stream stream) {
     // Busy at the first look after work, done at the second.
     const bool was_busy = found->is_busy;
     stream_land(found);
-    return was_busy ? mc_cudaErrorNotReady : state_settle(found->device);
+    return was_busy ? state_note(mc_cudaErrorNotReady) : state_settle(found->device);
 }
 
 mc_error fake_cudaStreamWaitEvent(mc_stream stream, mc_event event, unsigned flags) {
@@ -165,6 +200,7 @@ mc_error fake_cudaStreamWaitEvent(mc_stream stream, mc_event event, unsigned fla
 mc_error fake_cudaStreamIsCapturing(mc_stream stream, mc_capture_status *status) {
     ENTER();
     FIND(found, stream, fake_stream);
+    if (stream_forbidding(found)) return state_note(mc_cudaErrorStreamCaptureImplicit);
     *status = !found->capture             ? mc_cudaStreamCaptureStatusNone
               : found->capture_is_broken ? mc_cudaStreamCaptureStatusInvalidated
                                          : mc_cudaStreamCaptureStatusActive;
@@ -173,10 +209,10 @@ mc_error fake_cudaStreamIsCapturing(mc_stream stream, mc_capture_status *status)
 
 mc_error fake_cudaStreamBeginCapture(mc_stream stream, mc_capture_mode mode) {
     ENTER();
-    (void)mode;
     FIND(found, stream, fake_stream);
-    if (found->capture) return mc_cudaErrorStreamCaptureUnsupported;
+    if (found->capture || found->is_default) return state_note(mc_cudaErrorStreamCaptureUnsupported);
     found->capture = object_make(fake_graph, found->device);
+    found->capture_mode = mode;
     found->capture_is_broken = false;
     return mc_cudaSuccess;
 }
@@ -184,16 +220,24 @@ mc_error fake_cudaStreamBeginCapture(mc_stream stream, mc_capture_mode mode) {
 mc_error fake_cudaStreamEndCapture(mc_stream stream, mc_graph *graph) {
     *graph = NULL;
     object *found = object_find(stream, fake_stream);
-    if (!found) return mc_cudaErrorInvalidResourceHandle;
+    if (!found) return state_note(mc_cudaErrorInvalidResourceHandle);
     object *captured = found->capture;
     const mc_error entered = state_enter("cudaStreamEndCapture", true);
     // The capture ends with any answer; a graph that cannot be handed over is nobody's.
     found->capture = NULL;
     if (captured && (entered || found->capture_is_broken)) captured->is_live = false;
     if (entered) return entered;
-    if (!captured) return mc_cudaErrorInvalidValue;
-    if (found->capture_is_broken) return mc_cudaErrorStreamCaptureInvalidated;
+    if (!captured) return state_note(mc_cudaErrorInvalidValue);
+    if (found->capture_is_broken) return state_note(mc_cudaErrorStreamCaptureInvalidated);
     *graph = (mc_graph)captured;
+    return mc_cudaSuccess;
+}
+
+mc_error fake_cudaThreadExchangeStreamCaptureMode(mc_capture_mode *mode) {
+    ENTER_WITHOUT_CONTEXT();
+    const mc_capture_mode former = fake->capture_mode;
+    fake->capture_mode = *mode;
+    *mode = former;
     return mc_cudaSuccess;
 }
 
@@ -209,14 +253,15 @@ mc_error fake_cudaEventCreateWithFlags(mc_event *event, unsigned flags) {
 mc_error fake_cudaEventDestroy(mc_event event) {
     object *found = object_take_back(event, fake_event);
     ENTER();
-    return found ? mc_cudaSuccess : mc_cudaErrorInvalidResourceHandle;
+    return found ? mc_cudaSuccess : state_note(mc_cudaErrorInvalidResourceHandle);
 }
 
 mc_error fake_cudaEventRecord(mc_event event, mc_stream stream) {
     ENTER();
     FIND(mark, event, fake_event);
     FIND(queue, stream, fake_stream);
-    if (mark->device != queue->device || queue->device != fake_device()) return mc_cudaErrorInvalidResourceHandle;
+    if (mark->device != queue->device || queue->device != fake_device())
+        return state_note(mc_cudaErrorInvalidResourceHandle);
     mark->time = fake->clock;
     mark->stream = queue;
     return mc_cudaSuccess;
@@ -234,7 +279,7 @@ mc_error fake_cudaEventQuery(mc_event event) {
     FIND(mark, event, fake_event);
     if (mark->stream && mark->stream->is_live && mark->stream->is_busy) {
         stream_land(mark->stream);
-        return mc_cudaErrorNotReady;
+        return state_note(mc_cudaErrorNotReady);
     }
     return state_settle(mark->device);
 }
@@ -243,7 +288,7 @@ mc_error fake_cudaEventElapsedTime(float *milliseconds, mc_event start, mc_event
     ENTER();
     FIND(first, start, fake_event);
     FIND(second, end, fake_event);
-    if (!first->stream || !second->stream) return mc_cudaErrorInvalidResourceHandle;
+    if (!first->stream || !second->stream) return state_note(mc_cudaErrorInvalidResourceHandle);
     *milliseconds = second->time - first->time;
     return mc_cudaSuccess;
 }
@@ -264,7 +309,7 @@ mc_error fake_cudaGraphLaunch(mc_graph_exec executable, mc_stream stream) {
     ENTER();
     FIND(graph, executable, fake_executable);
     FIND(queue, stream, fake_stream);
-    if (graph->device != queue->device) return mc_cudaErrorInvalidValue;
+    if (graph->device != queue->device) return state_note(mc_cudaErrorInvalidValue);
     for (operation *o = graph->first; o; o = o->next) {
         const mc_error answer = stream_submit(queue, *o);
         if (answer) return answer;
@@ -275,11 +320,11 @@ mc_error fake_cudaGraphLaunch(mc_graph_exec executable, mc_stream stream) {
 mc_error fake_cudaGraphExecDestroy(mc_graph_exec executable) {
     object *found = object_take_back(executable, fake_executable);
     ENTER();
-    return found ? mc_cudaSuccess : mc_cudaErrorInvalidResourceHandle;
+    return found ? mc_cudaSuccess : state_note(mc_cudaErrorInvalidResourceHandle);
 }
 
 mc_error fake_cudaGraphDestroy(mc_graph graph) {
     object *found = object_take_back(graph, fake_graph);
     ENTER();
-    return found ? mc_cudaSuccess : mc_cudaErrorInvalidResourceHandle;
+    return found ? mc_cudaSuccess : state_note(mc_cudaErrorInvalidResourceHandle);
 }

@@ -55,12 +55,11 @@ typedef struct {
     unsigned char reserved[54];
 } mc_pool_properties;
 
-// Constants by NVIDIA's names: here mc_ and the name.
-#define MC_CONSTANTS(X)                                                                                                        \
+// Error codes by NVIDIA's names: here mc_ and the name.
+#define MC_ERRORS(X)                                                                                                           \
     X(cudaSuccess, 0)                                                                                                          \
     X(cudaErrorInvalidValue, 1)                                                                                                \
     X(cudaErrorMemoryAllocation, 2)                                                                                            \
-    X(cudaErrorInitializationError, 3)                                                                                         \
     X(cudaErrorInvalidConfiguration, 9)                                                                                        \
     X(cudaErrorStubLibrary, 34)                                                                                                \
     X(cudaErrorInsufficientDriver, 35)                                                                                         \
@@ -70,7 +69,6 @@ typedef struct {
     X(cudaErrorNoDevice, 100)                                                                                                  \
     X(cudaErrorInvalidDevice, 101)                                                                                             \
     X(cudaErrorInvalidKernelImage, 200)                                                                                        \
-    X(cudaErrorDeviceUninitialized, 201)                                                                                       \
     X(cudaErrorNoKernelImageForDevice, 209)                                                                                    \
     X(cudaErrorInvalidPtx, 218)                                                                                                \
     X(cudaErrorJitCompilerNotFound, 221)                                                                                       \
@@ -81,7 +79,6 @@ typedef struct {
     X(cudaErrorSymbolNotFound, 500)                                                                                            \
     X(cudaErrorNotReady, 600)                                                                                                  \
     X(cudaErrorIllegalAddress, 700)                                                                                            \
-    X(cudaErrorLaunchOutOfResources, 701)                                                                                      \
     X(cudaErrorLaunchTimeout, 702)                                                                                             \
     X(cudaErrorContextIsDestroyed, 709)                                                                                        \
     X(cudaErrorAssert, 710)                                                                                                    \
@@ -98,8 +95,12 @@ typedef struct {
     X(cudaErrorMpsClientTerminated, 810)                                                                                       \
     X(cudaErrorStreamCaptureUnsupported, 900)                                                                                  \
     X(cudaErrorStreamCaptureInvalidated, 901)                                                                                  \
+    X(cudaErrorStreamCaptureImplicit, 906)                                                                                     \
     X(cudaErrorStreamCaptureWrongThread, 908)                                                                                  \
-    X(cudaErrorExternalDevice, 911)                                                                                            \
+    X(cudaErrorExternalDevice, 911)
+
+// Other constants, in the same way.
+#define MC_CONSTANTS(X)                                                                                                        \
     X(cudaDevAttrMaxThreadsPerBlock, 1)                                                                                        \
     X(cudaDevAttrWarpSize, 10)                                                                                                 \
     X(cudaDevAttrMultiProcessorCount, 16)                                                                                      \
@@ -114,14 +115,13 @@ typedef struct {
     X(cudaMemAllocationTypePinned, 1)                                                                                          \
     X(cudaMemLocationTypeDevice, 1)                                                                                            \
     X(cudaMemPoolAttrReleaseThreshold, 4)                                                                                      \
-    X(cudaMemPoolAttrReservedMemCurrent, 5)                                                                                    \
-    X(cudaMemPoolAttrUsedMemCurrent, 7)                                                                                        \
     X(cudaHostAllocPortable, 1)                                                                                                \
     X(cudaMemcpyHostToDevice, 1)                                                                                               \
     X(cudaMemcpyDeviceToHost, 2)                                                                                               \
     X(cudaMemcpyDeviceToDevice, 3)                                                                                             \
     X(cudaStreamNonBlocking, 1)                                                                                                \
     X(cudaStreamCaptureModeThreadLocal, 1)                                                                                     \
+    X(cudaStreamCaptureModeRelaxed, 2)                                                                                         \
     X(cudaStreamCaptureStatusNone, 0)                                                                                          \
     X(cudaStreamCaptureStatusActive, 1)                                                                                        \
     X(cudaStreamCaptureStatusInvalidated, 2)                                                                                   \
@@ -133,7 +133,7 @@ typedef struct {
 
 enum {
 #define X(name, value) mc_##name = value,
-    MC_CONSTANTS(X)
+    MC_ERRORS(X) MC_CONSTANTS(X)
 #undef X
 };
 
@@ -147,7 +147,6 @@ enum {
     X(mc_error, cudaGetDriverEntryPointByVersion,                                                                              \
       (const char *, void **, unsigned, unsigned long long, mc_entry_point_result *))                                          \
     X(mc_error, cudaGetDeviceCount, (int *))                                                                                   \
-    X(mc_error, cudaGetDevice, (int *))                                                                                        \
     X(mc_error, cudaDeviceGetAttribute, (int *, mc_device_attribute, int))                                                     \
     X(mc_error, cudaDeviceSynchronize, (void))                                                                                 \
     X(mc_error, cudaMemGetInfo, (size_t *, size_t *))                                                                          \
@@ -156,7 +155,6 @@ enum {
     X(mc_error, cudaMemPoolCreate, (mc_pool *, const mc_pool_properties *))                                                    \
     X(mc_error, cudaMemPoolDestroy, (mc_pool))                                                                                 \
     X(mc_error, cudaMemPoolSetAttribute, (mc_pool, mc_pool_attribute, void *))                                                 \
-    X(mc_error, cudaMemPoolGetAttribute, (mc_pool, mc_pool_attribute, void *))                                                 \
     X(mc_error, cudaMemPoolTrimTo, (mc_pool, size_t))                                                                          \
     X(mc_error, cudaMallocFromPoolAsync, (void **, size_t, mc_pool, mc_stream))                                                \
     X(mc_error, cudaFreeAsync, (void *, mc_stream))                                                                            \
@@ -173,6 +171,7 @@ enum {
     X(mc_error, cudaStreamBeginCapture, (mc_stream, mc_capture_mode))                                                          \
     X(mc_error, cudaStreamEndCapture, (mc_stream, mc_graph *))                                                                 \
     X(mc_error, cudaStreamIsCapturing, (mc_stream, mc_capture_status *))                                                       \
+    X(mc_error, cudaThreadExchangeStreamCaptureMode, (mc_capture_mode *))                                                      \
     X(mc_error, cudaEventCreateWithFlags, (mc_event *, unsigned))                                                              \
     X(mc_error, cudaEventDestroy, (mc_event))                                                                                  \
     X(mc_error, cudaEventRecord, (mc_event, mc_stream))                                                                        \
@@ -207,6 +206,7 @@ typedef struct {
     X(mc_driver_error, cuDeviceTotalMem, (size_t *, mc_driver_device))                                                         \
     X(mc_driver_error, cuDevicePrimaryCtxRetain, (mc_context *, mc_driver_device))                                             \
     X(mc_driver_error, cuDevicePrimaryCtxRelease, (mc_driver_device))                                                          \
+    X(mc_driver_error, cuCtxGetCurrent, (mc_context *))                                                                        \
     X(mc_driver_error, cuCtxPushCurrent, (mc_context))                                                                         \
     X(mc_driver_error, cuCtxPopCurrent, (mc_context *))
 

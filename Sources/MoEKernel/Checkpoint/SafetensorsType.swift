@@ -62,13 +62,8 @@ public enum SafetensorsType: String, Sendable, Hashable, CaseIterable {
 
     /// Bytes that a tensor of this type takes; nil where that overflows or is no whole number.
     func byteCount(shape: [Int]) -> Int? {
-        var bits = bitCount
-        for extent in shape {
-            let (product, overflow) = bits.multipliedReportingOverflow(by: extent)
-            if overflow { return nil }
-            bits = product
-        }
-        return bits.isMultiple(of: 8) ? bits / 8 : nil
+        guard let bits = checkedProduct(shape, times: bitCount), bits.isMultiple(of: 8) else { return nil }
+        return bits / 8
     }
 }
 

@@ -87,11 +87,8 @@ public struct Tensor<Element: ActivationElement>: Sendable, Hashable {
         guard !shape.isEmpty, shape.allSatisfy({ $0 >= 0 }) else {
             throw .input(name: "shape", value: "\(shape)", expectation: "one or more extents of 0 or more")
         }
-        var count = 1
-        for extent in shape {
-            let (product, overflow) = count.multipliedReportingOverflow(by: extent)
-            guard !overflow else { throw .input(name: "shape", value: "\(shape)", expectation: "a product below 2^63") }
-            count = product
+        guard let count = checkedProduct(shape) else {
+            throw .input(name: "shape", value: "\(shape)", expectation: "a product below 2^63")
         }
         return count
     }

@@ -1,6 +1,6 @@
 // A CUDA runtime for tests on machines without a GPU: a table of entry points that behave as NVIDIA's do where the
-// backend depends on it. Device memory is the host's, copies to pinned memory land when they are waited for, kernels
-// are C functions, and any call can be told to fail. Its state belongs to the thread that started it, so tests run
+// backend depends on it. Device memory is the host's, copies and fills really happen, those to pinned memory when they are
+// waited for, kernels are C functions, and any call can be told to fail. Its state belongs to the thread that started it, so tests run
 // beside each other.
 #pragma once
 
@@ -76,11 +76,25 @@ int fake_launches(void);
 /// Without a kernel past the last.
 fake_launch fake_launch_at(int i);
 
+/// A kernel's twin on the CPU, run at once where the launch is executed. `arguments` points to the kernel's parameters, as
+/// cudaLaunchKernelExC takes them. It tells of a fault of its own by fake_fault.
+typedef void (*fake_kernel_body)(const void *_Nullable const *_Nonnull arguments, unsigned grid_x, unsigned grid_y,
+                                 unsigned grid_z, unsigned block_x, size_t shared_bytes);
+
+/// Images have a kernel of that name from now on, until fake_stop, in place of the fake's own of that name.
+void fake_register_kernel(const char *_Nonnull name, fake_kernel_body _Nonnull body);
+/// How many bytes the one parameter of a registered kernel has. Without, it cannot be launched into a graph, which has to
+/// keep a copy.
+void fake_register_parameters(const char *_Nonnull name, size_t bytes);
+
 /// This thread's current device, as cudaSetDevice would set it.
 void fake_set_device(int device);
 int fake_device(void);
+/// Makes a context that is not the device's primary one this thread's current one, as a caller's cuCtxCreate does. A call
+/// in it is misuse.
+void fake_enter_foreign_context(void);
 
-/// An image that cudaLibraryLoadData reads.
+/// An image that cudaLibraryLoadData reads. It takes the library's own too, for one with code for 8.0, 9.0 and PTX.
 typedef struct {
     uint32_t magic;
     /// As 80 for sm_80; 0: none.

@@ -25,9 +25,11 @@ public final class CUDADevice: Sendable {
     }
 
     init(_ runtime: CUDARuntime, _ index: Int) throws(MoEError) {
-        properties = try Properties(runtime, index)
+        try runtime.checkExists(device: index)
+        let driver = try CUDADriver(runtime)
+        properties = try Properties(driver, index)
         try properties.checkSupport()
-        context = try CUDAContext(runtime, CUDADriver(runtime), index)
+        context = try CUDAContext(driver, index)
         memory = try DeviceMemoryPool(context, inStreamOrder: properties.supportsMemoryPools)
     }
 
@@ -36,6 +38,7 @@ public final class CUDADevice: Sendable {
     /// - Throws: ``MoEError/cuda(_:)``: what went wrong in that work, or in giving something back before.
     public func synchronize() throws(MoEError) {
         try context.perform("cudaDeviceSynchronize") { $0.pointee.cudaDeviceSynchronize() }
+        memory.releaseDeferred()
         try context.reportReleases()
     }
 
@@ -74,14 +77,10 @@ extension CUDADevice {
         public let supportsMemoryPools: Bool
 
         /// One attribute after the other: the layout of cudaDeviceProp differs between CUDA's major versions.
-        init(_ runtime: CUDARuntime, _ index: Int) throws(MoEError) {
-            let count = try runtime.deviceCount()
-            guard 0..<count ~= index else {
-                throw .cuda(
-                    CUDAFailure(
-                        .noDevice, call: "cudaGetDeviceCount",
-                        problem: "device \(index) was asked for; CUDA finds \(count), counted from 0"))
-            }
+        ///
+        /// - Parameter index: Of a device that exists.
+        init(_ driver: CUDADriver, _ index: Int) throws(MoEError) {
+            let runtime = driver.runtime
             func attribute(_ attribute: Int) throws(MoEError) -> Int {
                 var value: Int32 = 0
                 try runtime.check(
@@ -89,7 +88,6 @@ extension CUDADevice {
                     "cudaDeviceGetAttribute")
                 return Int(value)
             }
-            let driver = try CUDADriver(runtime)
             self.index = index
             name = try driver.name(ofDevice: index)
             memoryBytes = try driver.memoryBytes(ofDevice: index)

@@ -6,7 +6,7 @@ import Testing
 @Suite struct DeviceTests {
     @Test func propertiesAreAskedOneByOne() throws {
         try withFakeMachine { runtime in
-            let properties = try CUDADevice.Properties(runtime, 1)
+            let properties = try CUDADevice.Properties(CUDADriver(runtime), 1)
             #expect(properties.index == 1 && properties.name == "Fake 1")
             #expect(properties.computeCapability == .init(major: 9, minor: 0))
             #expect(properties.multiprocessors == 132 && properties.warpSize == 32)
@@ -64,13 +64,35 @@ import Testing
         }
     }
 
-    @Test func freeBytesAndPoolUsage() throws {
+    /// The right device is not enough: in a context of the caller's own, handles of the primary one are void.
+    @Test func callsAreMadeInThePrimaryContext() throws {
+        try withFakeMachine { runtime in
+            fake_enter_foreign_context()
+            let stream = try CUDAStream(on: runtime.device(0))
+            let tensor = try DeviceTensor(Tensor<Float>(shape: [3], [1, 2, 3]), on: stream)
+            #expect(try tensor.tensor(of: Float.self, on: stream).elements == [1, 2, 3])
+            #expect(fake_calls("cuCtxPushCurrent") > 0 && fake_device() == 0)
+        }
+    }
+
+    /// What a device says is asked of it once.
+    @Test func driverAndCountAreAskedOnce() throws {
+        try withFakeMachine { runtime in
+            _ = try runtime.device(1)
+            #expect(fake_calls("cudaGetDeviceCount") == 1)
+            let names = fake_calls("cudaGetDriverEntryPointByVersion")
+            _ = CUDASurvey(.success(runtime))
+            #expect(fake_calls("cudaGetDeviceCount") == 2)
+            #expect(names > 0 && fake_calls("cudaGetDriverEntryPointByVersion") == 2 * names)
+        }
+    }
+
+    @Test func freeBytes() throws {
         try withFakeMachine { runtime in
             let device = try runtime.device(0)
             let stream = try CUDAStream(on: device)
             let memory = try DeviceMemory(bytes: 4096, on: stream, purpose: "a test")
             #expect(try device.freeBytes() == 1 << 28 - 4096)
-            #expect(try device.memory.usage()?.used == 4096)
             withExtendedLifetime(memory) {}
         }
     }

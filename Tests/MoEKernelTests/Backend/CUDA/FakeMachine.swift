@@ -3,7 +3,8 @@ import Testing
 
 @testable import MoEKernel
 
-/// Runs `body` on a machine that does not exist. Afterwards nothing may be out, and nothing may have been used as CUDA forbids.
+/// Runs `body` on a machine that does not exist. Afterwards nothing may be out, nothing may have been used as CUDA forbids, and
+/// no error may be left for somebody else's cudaGetLastError.
 func withFakeMachine<R>(
     _ machine: fake_machine = fake_two_devices(), sourceLocation: SourceLocation = #_sourceLocation,
     _ body: (CUDARuntime) throws -> R
@@ -12,6 +13,7 @@ func withFakeMachine<R>(
     defer {
         #expect(fake_live_in_all() == 0, "given back", sourceLocation: sourceLocation)
         #expect(fake_misuse().map { String(cString: $0) } == nil, sourceLocation: sourceLocation)
+        #expect(runtime.entryPoints.pointee.cudaGetLastError() == 0, "last error", sourceLocation: sourceLocation)
         fake_stop()
     }
     return try body(runtime)

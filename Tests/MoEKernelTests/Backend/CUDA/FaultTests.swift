@@ -295,4 +295,13 @@ import Testing
             #expect(failure.problem.contains("cuDeviceTotalMem"))
         }
     }
+
+    /// What else goes wrong there is no matter of the driver's age.
+    @Test func driverThatCannotBeAsked() throws {
+        try withFakeMachine { runtime in
+            fake_fail("cudaGetDriverEntryPointByVersion", 0, 999)
+            let failure = try cudaFailure { _ = try runtime.device(0) }
+            #expect(failure.kind == .refused && failure.code == 999 && failure.problem.contains("cuDeviceGet"))
+        }
+    }
 }

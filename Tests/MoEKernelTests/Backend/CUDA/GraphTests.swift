@@ -118,6 +118,79 @@ import Testing
         }
     }
 
+    /// A capture of the caller's own: the library hears of its end at the next wait, for the stream or for the device.
+    @Test(arguments: [true, false]) func memoryThatGoesInACallersCapture(waitsForStream: Bool) throws {
+        try withFakeMachine { runtime in
+            let cuda = runtime.entryPoints.pointee
+            let stream = try CUDAStream(on: runtime.device(0))
+            var going: DeviceTensor? = try DeviceTensor(shape: [4], .float32, on: stream)
+            #expect(going?.isOwned == true)
+            var graph: OpaquePointer?
+            #expect(cuda.cudaStreamBeginCapture(stream.handle, Int32(mc_cudaStreamCaptureModeThreadLocal)) == 0)
+            going = nil
+            #expect(fake_live(fake_device_memory) == 1)
+            #expect(cuda.cudaStreamEndCapture(stream.handle, &graph) == 0)
+            #expect(cuda.cudaGraphDestroy(graph) == 0)
+            if waitsForStream { try stream.synchronize() } else { try stream.device.synchronize() }
+            #expect(fake_live(fake_device_memory) == 0)
+        }
+    }
+
+    /// The default stream is not captured itself, but spoils the capture of a stream that waits for it.
+    @Test func memoryOfTheDefaultStreamThatGoesInACapture() throws {
+        try withFakeMachine { runtime in
+            let cuda = runtime.entryPoints.pointee
+            let device = try runtime.device(0)
+            var handle: OpaquePointer?, graph: OpaquePointer?
+            #expect(cuda.cudaStreamCreateWithFlags(&handle, 0) == 0)
+            do {
+                let defaultStream = try CUDAStream(borrowing: nil, on: device)
+                var going: DeviceTensor? = try DeviceTensor(Tensor<Float>(shape: [2], [1, 2]), on: defaultStream)
+                #expect(try going?.tensor(of: Float.self, on: defaultStream).elements == [1, 2])
+                #expect(cuda.cudaStreamBeginCapture(handle, Int32(mc_cudaStreamCaptureModeRelaxed)) == 0)
+                let failure = try cudaFailure { _ = try defaultStream.isCapturing() }
+                #expect(failure.kind == .captureFailed && failure.code == 906)
+                going = nil
+                #expect(fake_live(fake_device_memory) == 1)
+                #expect(cuda.cudaStreamEndCapture(handle, &graph) == 0)
+                try defaultStream.synchronize()
+                #expect(fake_live(fake_device_memory) == 0)
+            }
+            #expect(cuda.cudaGraphDestroy(graph) == 0 && cuda.cudaStreamDestroy(handle) == 0)
+        }
+    }
+
+    private final class Staging {
+        let memory: PinnedMemory
+
+        init(_ device: CUDADevice) throws(MoEError) {
+            memory = try PinnedMemory(bytes: 8, on: device, purpose: "a test")
+        }
+    }
+
+    /// What is in no stream's order can go while another stream is captured, and leaves the capture as it is.
+    @Test func otherMemoryThatGoesInACapture() throws {
+        var machine = fake_two_devices()
+        machine.memory_pools = 0
+        try withFakeMachine(machine) { runtime in
+            let device = try runtime.device(0)
+            let stream = try CUDAStream(on: device), other = try CUDAStream(on: device)
+            let kept = try DeviceTensor(Tensor<Float>(shape: [4], repeating: 1), on: stream)
+            var going: DeviceTensor? = try DeviceTensor(shape: [4], .float32, on: other)
+            var staging: Staging? = try Staging(device)
+            #expect(going?.isOwned == true && staging?.memory.bytes.count == 8)
+            let graph = try CUDAGraph(capturing: stream) { () throws(MoEError) in
+                going = nil
+                staging = nil
+                #expect(fake_live(fake_device_memory) == 1 && fake_live(fake_pinned_memory) == 0)
+                try kept.fill(byte: 0, on: stream)
+            }
+            #expect(fake_calls("cudaThreadExchangeStreamCaptureMode") == 4)
+            try graph.launch(on: stream)
+            #expect(try kept.tensor(of: Float.self, on: stream).elements == [0, 0, 0, 0])
+        }
+    }
+
     /// A body's own error comes out as it is, and the half of a graph is gone.
     @Test func errorOfTheBodyComesOut() throws {
         try withFakeMachine { runtime in

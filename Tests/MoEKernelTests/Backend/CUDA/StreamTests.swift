@@ -117,6 +117,20 @@ import Testing
         }
     }
 
+    @Test func anotherDevicesStreamIsRefused() throws {
+        try withFakeMachine { runtime in
+            let stream = try CUDAStream(on: runtime.device(0)), other = try CUDAStream(on: runtime.device(1))
+            let values = try Tensor<Float>(shape: [2], [1, 2])
+            let tensor = try DeviceTensor(values, on: stream)
+            let expected = MoEError.input(
+                name: "tensor", value: "on device 0", expectation: "on device 1, the stream's")
+            #expect(throws: expected) { try tensor.copy(from: values, on: other) }
+            #expect(throws: expected) { try tensor.tensor(of: Float.self, on: other) }
+            #expect(throws: expected) { try tensor.fill(byte: 0, on: other) }
+            #expect(try tensor.tensor(of: Float.self, on: stream) == values)
+        }
+    }
+
     @Test func borrowedMemoryStaysItsOwners() throws {
         try withFakeMachine { runtime in
             let stream = try CUDAStream(on: runtime.device(0))

@@ -45,17 +45,20 @@ struct CUDAKernel: @unchecked Sendable {
     }
 
     private func check(_ grid: Grid) throws(MoEError) {
-        for (name, blocks, most) in [("x", grid.x, Int(Int32.max)), ("y", grid.y, 65_535), ("z", grid.z, 65_535)] {
+        func check(_ axis: String, _ blocks: Int, atMost most: Int) throws(MoEError) {
             guard blocks >= 1 else {
                 throw .input(
-                    name: "grid.\(name) of kernel \(self.name)", value: "\(blocks)", expectation: "1 or more blocks")
+                    name: "grid.\(axis) of kernel \(name)", value: "\(blocks)", expectation: "1 or more blocks")
             }
             guard blocks <= most else {
                 throw .cuda(
                     CUDAFailure(
                         .tooLarge, call: "CUDAKernel.launch",
-                        problem: "grid.\(name) of kernel \(self.name) is \(blocks); a launch takes at most \(most)"))
+                        problem: "grid.\(axis) of kernel \(name) is \(blocks); a launch takes at most \(most)"))
             }
         }
+        try check("x", grid.x, atMost: Int(Int32.max))
+        try check("y", grid.y, atMost: 65_535)
+        try check("z", grid.z, atMost: 65_535)
     }
 }

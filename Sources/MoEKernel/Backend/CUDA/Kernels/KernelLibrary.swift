@@ -5,6 +5,11 @@ final class KernelLibrary: @unchecked Sendable {
     let device: CUDADevice
     private let handle: OpaquePointer?
 
+    private let lock = PosixMutex()
+    /// The most dynamic shared memory that a block of each kernel was allowed. CUDA keeps one limit a kernel, which every
+    /// ``CUDAKernel`` of that name shares, so it only grows.
+    private var sharedBytesAllowed: [String: Int] = [:]
+
     /// - Throws: ``MoEError/cuda(_:)``: an image that CUDA does not read.
     init(_ image: KernelImage, on device: CUDADevice) throws(MoEError) {
         var library: OpaquePointer?
@@ -47,13 +52,7 @@ final class KernelLibrary: @unchecked Sendable {
         try context.perform("cudaLibraryGetKernel", "kernel \(name)") {
             $0.pointee.cudaLibraryGetKernel(&kernel, handle, name)
         }
-        if dynamicSharedBytes > 0 {
-            try context.perform("cudaKernelSetAttributeForDevice", "kernel \(name)") {
-                $0.pointee.cudaKernelSetAttributeForDevice(
-                    kernel, Int32(mc_cudaFuncAttributeMaxDynamicSharedMemorySize), Int32(dynamicSharedBytes),
-                    Int32(device.index))
-            }
-        }
+        try allow(dynamicSharedBytes, kernel, name)
         var resident: Int32 = 0
         try context.perform(
             "cudaOccupancyMaxActiveBlocksPerMultiprocessor",
@@ -68,5 +67,16 @@ final class KernelLibrary: @unchecked Sendable {
         return CUDAKernel(
             library: self, name: name, handle: kernel, threads: threads, dynamicSharedBytes: dynamicSharedBytes,
             blocksPerMultiprocessor: Int(resident))
+    }
+    /// Lets blocks of a kernel have that much dynamic shared memory.
+    private func allow(_ bytes: Int, _ kernel: OpaquePointer?, _ name: String) throws(MoEError) {
+        lock.lock()
+        defer { lock.unlock() }
+        guard bytes > sharedBytesAllowed[name, default: 0] else { return }
+        try device.context.perform("cudaKernelSetAttributeForDevice", "kernel \(name)") {
+            $0.pointee.cudaKernelSetAttributeForDevice(
+                kernel, Int32(mc_cudaFuncAttributeMaxDynamicSharedMemorySize), Int32(bytes), Int32(device.index))
+        }
+        sharedBytesAllowed[name] = bytes
     }
 }

@@ -12,7 +12,8 @@ final class DeviceMemoryPool: @unchecked Sendable {
     private let lock = PosixMutex()
     private var deferred: [Deferred] = []
 
-    /// What could not be given back while its stream was captured into a graph.
+    /// What could not be given back while its stream was captured into a graph. It keeps the stream, and that the device,
+    /// until the next allocation, wait or end of a ``CUDAGraph``'s capture.
     private struct Deferred {
         let address: UnsafeMutableRawPointer
         let stream: CUDAStream
@@ -56,14 +57,14 @@ final class DeviceMemoryPool: @unchecked Sendable {
 
     /// Bytes for work on `stream`, uninitialised, aligned to 256 bytes.
     func allocate(
-        _ bytes: Int, on stream: CUDAStream, purpose: String
+        _ bytes: Int, on stream: CUDAStream, purpose: @autoclosure () -> String
     ) throws(MoEError) -> UnsafeMutableRawPointer {
         // In a capture an allocation becomes a node of the graph, and its address is valid in the graph alone.
         guard try !stream.isCapturing() else {
             throw .cuda(
                 CUDAFailure(
                     .captureFailed, call: "DeviceMemory",
-                    problem: "\(bytes) bytes for \(purpose) were asked for while the stream is captured"))
+                    problem: "\(bytes) bytes for \(purpose()) were asked for while the stream is captured"))
         }
         releaseDeferred()
         guard pool != nil else { return try ask(for: bytes, stream, purpose) }
@@ -79,10 +80,10 @@ final class DeviceMemoryPool: @unchecked Sendable {
     }
 
     private func ask(
-        for bytes: Int, _ stream: CUDAStream, _ purpose: String
+        for bytes: Int, _ stream: CUDAStream, _ purpose: () -> String
     ) throws(MoEError) -> UnsafeMutableRawPointer {
         var address: UnsafeMutableRawPointer?
-        func detail() -> String { "\(bytes) bytes for \(purpose) on device \(context.index)" }
+        func detail() -> String { "\(bytes) bytes for \(purpose()) on device \(context.index)" }
         if let pool {
             try context.perform("cudaMallocFromPoolAsync", detail()) {
                 $0.pointee.cudaMallocFromPoolAsync(&address, bytes, pool, stream.handle)
@@ -106,7 +107,7 @@ final class DeviceMemoryPool: @unchecked Sendable {
         if pool != nil {
             context.release("cudaFreeAsync") { $0.pointee.cudaFreeAsync(address, stream.handle) }
         } else {
-            context.release("cudaFree") { $0.pointee.cudaFree(address) }
+            context.releaseOutOfOrder("cudaFree") { $0.pointee.cudaFree(address) }
         }
     }
 
@@ -123,18 +124,5 @@ final class DeviceMemoryPool: @unchecked Sendable {
     func trim() throws(MoEError) {
         guard let pool else { return }
         try context.perform("cudaMemPoolTrimTo") { $0.pointee.cudaMemPoolTrimTo(pool, 0) }
-    }
-
-    /// Bytes in use, and bytes that the pool holds; nil without a pool.
-    func usage() throws(MoEError) -> (used: Int, reserved: Int)? {
-        guard let pool else { return nil }
-        func ask(_ attribute: Int) throws(MoEError) -> Int {
-            var value: UInt64 = 0
-            try context.perform("cudaMemPoolGetAttribute") {
-                $0.pointee.cudaMemPoolGetAttribute(pool, Int32(attribute), &value)
-            }
-            return Int(value)
-        }
-        return (try ask(mc_cudaMemPoolAttrUsedMemCurrent), try ask(mc_cudaMemPoolAttrReservedMemCurrent))
     }
 }

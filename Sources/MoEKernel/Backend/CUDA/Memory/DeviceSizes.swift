@@ -14,14 +14,8 @@ func kernelInteger(_ value: Int, _ name: @autoclosure () -> String) throws(MoEEr
 ///
 /// - Throws: ``MoEError/cuda(_:)`` of kind ``CUDAFailure/Kind/tooLarge`` when they do not fit 64 bits.
 func deviceBytes(_ extents: [Int], of elementBytes: Int, _ name: @autoclosure () -> String) throws(MoEError) -> Int {
-    var bytes = elementBytes
-    for extent in extents {
-        let (product, overflow) = bytes.multipliedReportingOverflow(by: extent)
-        guard !overflow else {
-            throw .cuda(
-                CUDAFailure(.tooLarge, call: "deviceBytes", problem: "\(name()) has more than 2^63 - 1 bytes"))
-        }
-        bytes = product
+    guard let bytes = checkedProduct(extents, times: elementBytes) else {
+        throw .cuda(CUDAFailure(.tooLarge, call: "deviceBytes", problem: "\(name()) has more than 2^63 - 1 bytes"))
     }
     return bytes
 }

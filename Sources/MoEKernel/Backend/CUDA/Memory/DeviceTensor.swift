@@ -90,8 +90,9 @@ public final class DeviceTensor: @unchecked Sendable {
 
     /// Overwrites it with a tensor of the host's. Returns when the host's memory has been read.
     ///
-    /// - Throws: ``MoEError/input(name:value:expectation:)`` when shape or type differ, ``MoEError/cuda(_:)``.
+    /// - Throws: ``MoEError/input(name:value:expectation:)`` when shape, type or device differ, ``MoEError/cuda(_:)``.
     public func copy<Element>(from tensor: Tensor<Element>, on stream: CUDAStream) throws(MoEError) {
+        try stream.check(device, "tensor")
         try check(Element.elementType, tensor.shape, "tensor to copy from")
         try tensor.span.withUnsafeBytes { bytes throws(MoEError) in
             try stream.copyToDevice(address, from: bytes)
@@ -102,8 +103,9 @@ public final class DeviceTensor: @unchecked Sendable {
 
     /// A copy in the host's memory, after what `stream` was given to do before.
     ///
-    /// - Throws: ``MoEError/input(name:value:expectation:)`` when the type differs, ``MoEError/cuda(_:)``.
+    /// - Throws: ``MoEError/input(name:value:expectation:)`` when type or device differ, ``MoEError/cuda(_:)``.
     public func tensor<Element>(of _: Element.Type, on stream: CUDAStream) throws(MoEError) -> Tensor<Element> {
+        try stream.check(device, "tensor")
         try check(Element.elementType, shape, "element type asked for")
         var tensor = try Tensor<Element>(shape: shape, repeating: Element(0))
         var span = tensor.mutableSpan
@@ -116,6 +118,7 @@ public final class DeviceTensor: @unchecked Sendable {
 
     /// Sets every byte.
     func fill(byte: UInt8, on stream: CUDAStream) throws(MoEError) {
+        try stream.check(device, "tensor")
         try stream.fill(address, byte: byte, bytes: byteCount)
     }
 

@@ -18,5 +18,5 @@ struct PinnedMemory: ~Copyable, @unchecked Sendable {
         self.device = device
     }
 
-    deinit { device.context.release("cudaFreeHost") { $0.pointee.cudaFreeHost(bytes.baseAddress) } }
+    deinit { device.context.releaseOutOfOrder("cudaFreeHost") { $0.pointee.cudaFreeHost(bytes.baseAddress) } }
 }

@@ -18,8 +18,8 @@ final class CUDAContext: @unchecked Sendable {
     private var lostCall = ""
     private var unreported: CUDAFailure?
 
-    init(_ runtime: CUDARuntime, _ driver: CUDADriver, _ index: Int) throws(MoEError) {
-        self.runtime = runtime
+    init(_ driver: CUDADriver, _ index: Int) throws(MoEError) {
+        runtime = driver.runtime
         self.driver = driver
         self.index = index
         primary = try driver.retainContext(ofDevice: index)
@@ -45,10 +45,36 @@ final class CUDAContext: @unchecked Sendable {
         throw .cuda(failure(code, call, kind: kind?(code), detail: detail()))
     }
 
+    /// Asks whether something is done, which CUDA answers with an error code that is no error.
+    func isDone(_ call: String, _ body: (UnsafePointer<mc_cudart>) -> mc_error) throws(MoEError) -> Bool {
+        var isDone = true
+        try perform(call) { entryPoints in
+            let answer = body(entryPoints)
+            guard answer == CUDAErrorCode.notReady.rawValue else { return answer }
+            isDone = false
+            // CUDA keeps it as the thread's last error all the same.
+            _ = entryPoints.pointee.cudaGetLastError()
+            return CUDAErrorCode.success.rawValue
+        }
+        return isDone
+    }
+
     /// Makes a call that gives something back. It is made on a lost context too, and an error, for which a
     /// deinitialiser has no other way, is kept for ``reportReleases()``.
     func release(_ call: String, _ body: (UnsafePointer<mc_cudart>) -> mc_error) {
         keep(onDevice(isRelease: true, body), call)
+    }
+
+    /// As ``release(_:_:)``, for calls in no stream's order. CUDA forbids them to a thread that captures any stream,
+    /// and spoils the capture, unless the thread says that the graph has nothing to do with them.
+    func releaseOutOfOrder(_ call: String, _ body: (UnsafePointer<mc_cudart>) -> mc_error) {
+        let exchange = "cudaThreadExchangeStreamCaptureMode"
+        var mode = mc_capture_mode(mc_cudaStreamCaptureModeRelaxed)
+        let answer = runtime.entryPoints.pointee.cudaThreadExchangeStreamCaptureMode(&mode)
+        keep(answer, exchange)
+        release(call, body)
+        guard answer == 0 else { return }
+        keep(runtime.entryPoints.pointee.cudaThreadExchangeStreamCaptureMode(&mode), exchange)
     }
 
     /// Throws the first error that was kept since the last report.
@@ -101,18 +127,19 @@ final class CUDAContext: @unchecked Sendable {
             code, call, detail: "device \(index) is lost since \(first) told of a fault in work before it")
     }
 
-    /// CUDA's calls mean the thread's current device. Where that is another one, the context is current for this call alone:
-    /// cudaSetDevice would change the caller's thread, and setting its device again may start a context there.
+    /// CUDA's calls mean the thread's current context. Where that is another one, of another device, somebody's own of this
+    /// device or none, the primary one is current for this call alone: cudaSetDevice would change the caller's thread, and
+    /// setting its device again may start a context there.
     ///
     /// - Parameter isRelease: What is given back names its device itself, so the call is made even where the context
     ///   cannot be had.
     private func onDevice(
         isRelease: Bool = false, _ body: (UnsafePointer<mc_cudart>) -> mc_error
     ) -> mc_error {
-        var current: Int32 = -1
-        let answer = runtime.entryPoints.pointee.cudaGetDevice(&current)
+        var current: OpaquePointer?
+        let answer = driver.current(&current)
         guard answer == 0 || isRelease else { return answer }
-        if current == index { return body(runtime.entryPoints) }
+        if current == primary.handle { return body(runtime.entryPoints) }
         let pushed = driver.push(primary)
         guard pushed == 0 else { return isRelease ? body(runtime.entryPoints) : pushed }
         // The answer is the call's: what it gave must not be lost because the thread's own context cannot be had again.

@@ -3,7 +3,7 @@ import CMoECUDA
 /// What the runtime does not offer: a device's name and size without starting a context, and its context made current
 /// for a call.
 struct CUDADriver: Sendable {
-    private let runtime: CUDARuntime
+    let runtime: CUDARuntime
     private let functions: mc_driver
 
     /// - Throws: ``MoEError/cuda(_:)`` where the driver lacks an entry point.
@@ -15,7 +15,8 @@ struct CUDADriver: Sendable {
             let name = missing.map { String(cString: $0) } ?? "an entry point"
             throw .cuda(
                 runtime.failure(
-                    CUDAErrorCode(rawValue: answer), "cudaGetDriverEntryPointByVersion", kind: .driverTooOld,
+                    CUDAErrorCode(rawValue: answer), "cudaGetDriverEntryPointByVersion",
+                    kind: Int(answer) == mc_cudaErrorSymbolNotFound ? .driverTooOld : nil,
                     detail: "the driver's \(name)"))
         }
         self.runtime = runtime
@@ -54,6 +55,9 @@ struct CUDADriver: Sendable {
         let device: mc_driver_device
         let handle: OpaquePointer
     }
+
+    /// The thread's current context; nil where there is none.
+    func current(_ context: inout OpaquePointer?) -> mc_error { functions.cuCtxGetCurrent(&context) }
 
     /// Makes the context current on this thread, for calls up to ``pop()``.
     func push(_ context: PrimaryContext) -> mc_error { functions.cuCtxPushCurrent(context.handle) }

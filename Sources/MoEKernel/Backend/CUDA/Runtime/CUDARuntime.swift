@@ -10,9 +10,6 @@ package final class CUDARuntime: @unchecked Sendable {
         return .failure(.cuda(CUDAFailure(.noRuntime, call: "dlopen", problem: reason)))
     }()
 
-    /// Whether libcudart was linked when this was built, rather than opened by name.
-    package static var isLinked: Bool { mc_cudart_is_linked() != 0 }
-
     let entryPoints: UnsafePointer<mc_cudart>
 
     private let lock = PosixMutex()
@@ -54,6 +51,17 @@ package final class CUDARuntime: @unchecked Sendable {
             throw .cuda(CUDAFailure(.noDevice, call: "cudaGetDeviceCount", problem: "CUDA finds no device"))
         }
         return Int(count)
+    }
+
+    /// Throws for a number that no device has.
+    func checkExists(device index: Int) throws(MoEError) {
+        let count = try deviceCount()
+        guard 0..<count ~= index else {
+            throw .cuda(
+                CUDAFailure(
+                    .noDevice, call: "cudaGetDeviceCount",
+                    problem: "device \(index) was asked for; CUDA finds \(count), counted from 0"))
+        }
     }
 
     /// One device as this process uses it. Who asks for the same one while it is in use gets the same object, and so

@@ -20,9 +20,11 @@ package struct CUDASurvey: Sendable {
         do throws(MoEError) {
             let runtime = try runtime.get()
             versions = "runtime \(runtime.runtimeVersion), driver \(runtime.driverVersion)"
-            for index in 0..<(try runtime.deviceCount()) {
+            let count = try runtime.deviceCount()
+            let driver = try CUDADriver(runtime)
+            for index in 0..<count {
                 do throws(MoEError) {
-                    let properties = try CUDADevice.Properties(runtime, index)
+                    let properties = try CUDADevice.Properties(driver, index)
                     try properties.checkSupport()
                     devices.append(properties)
                 } catch {
@@ -49,7 +51,9 @@ package struct CUDASurvey: Sendable {
     /// Throws why the device cannot be used.
     func check(_ device: Device) throws(MoEError) {
         guard case .cuda(let index) = device, !devices.contains(where: { $0.index == index }) else { return }
-        try CUDADevice.Properties(runtime.get(), index).checkSupport()
+        let runtime = try self.runtime.get()
+        try runtime.checkExists(device: index)
+        try CUDADevice.Properties(CUDADriver(runtime), index).checkSupport()
     }
 }
 

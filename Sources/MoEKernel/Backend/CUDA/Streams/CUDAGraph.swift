@@ -2,7 +2,8 @@ import CMoECUDA
 
 /// Work recorded once and launched as a whole: a decode step costs one call.
 ///
-/// Addresses and parameters are those of the recording. Whatever memory it uses has to live as long as the graph.
+/// Addresses and parameters are those of the recording. Whatever memory it uses has to live as long as the graph, and so do the
+/// libraries that its kernels were loaded from: the graph keeps neither.
 public final class CUDAGraph: @unchecked Sendable {
     public let device: CUDADevice
     private let executable: OpaquePointer?

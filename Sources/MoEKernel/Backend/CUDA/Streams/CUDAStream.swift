@@ -23,7 +23,8 @@ public final class CUDAStream: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - handle: A `cudaStream_t`; nil is the default stream. It has to stay valid as long as this object and everything
-    ///     made on it; it is not destroyed.
+    ///     made on it; it is not destroyed. What goes while you capture it into a graph of your own is given back after
+    ///     the capture: call ``synchronize()`` then, before you destroy it.
     ///   - device: The device that it is of.
     /// - Throws: ``MoEError/input(name:value:expectation:)`` for another device's stream, ``MoEError/cuda(_:)``.
     public init(borrowing handle: UnsafeMutableRawPointer?, on device: CUDADevice) throws(MoEError) {
@@ -51,6 +52,7 @@ public final class CUDAStream: @unchecked Sendable {
     /// - Throws: ``MoEError/cuda(_:)``: what went wrong in that work, or in giving something back before.
     public func synchronize() throws(MoEError) {
         try device.context.perform("cudaStreamSynchronize") { $0.pointee.cudaStreamSynchronize(handle) }
+        device.memory.releaseDeferred()
         try device.context.reportReleases()
     }
 
@@ -75,10 +77,16 @@ public final class CUDAStream: @unchecked Sendable {
         return status != mc_cudaStreamCaptureStatusNone
     }
 
-    /// Whether memory can be given back in this stream's order now: in a capture that would spoil the graph. On a lost
+    /// Whether memory can be given back in this stream's order now: in a capture that would spoil the graph, as it would
+    /// on the default stream while a stream that waits for it is captured, which CUDA answers with an error. On a lost
     /// context it can.
     func mayRelease() -> Bool {
-        do throws(MoEError) { return try !isCapturing() } catch { return true }
+        do throws(MoEError) {
+            return try !isCapturing()
+        } catch {
+            guard case .cuda(let failure) = error else { return false }
+            return failure.kind == .contextLost
+        }
     }
 
     func check(_ other: CUDADevice, _ name: String) throws(MoEError) {
@@ -86,19 +94,5 @@ public final class CUDAStream: @unchecked Sendable {
             throw .input(
                 name: name, value: "on device \(other.index)", expectation: "on device \(device.index), the stream's")
         }
-    }
-}
-
-extension CUDAContext {
-    /// Asks whether something is done, which CUDA answers with an error code that is no error.
-    func isDone(_ call: String, _ body: (UnsafePointer<mc_cudart>) -> mc_error) throws(MoEError) -> Bool {
-        var isDone = true
-        try perform(call) { entryPoints in
-            let answer = body(entryPoints)
-            guard answer == CUDAErrorCode.notReady.rawValue else { return answer }
-            isDone = false
-            return CUDAErrorCode.success.rawValue
-        }
-        return isDone
     }
 }
