@@ -50,7 +50,7 @@ public final class MoELayer: Sendable {
     /// - Throws: ``MoEError``: weights that are missing, of the wrong shape or not finite; memory that cannot be had; an
     ///   instruction set that this machine lacks; a tuning that its kernels cannot run with; an arithmetic that the experts'
     ///   weights are not made for.
-    public init(
+    public convenience init(
         _ configuration: MoEConfiguration, weights: MoEWeights, pool: ThreadPool? = nil,
         instructionSet: CPUInstructionSet? = nil, arithmetic: ExpertArithmetic = .exact, tuning: CPUTuning? = nil
     ) throws(MoEError) {

@@ -28,7 +28,7 @@ final class CUDABackend: Backend {
 
         init(_ values: [Float], on stream: CUDAStream) throws(MoEError) {
             let memory = try DeviceMemory(bytes: values.count * 4, on: stream, purpose: "a selection bias")
-            try values.withUnsafeBytes { bytes throws(MoEError) in
+            try values.span.withUnsafeBytes { bytes throws(MoEError) in
                 try stream.copyToDevice(memory.address, from: bytes)
                 try stream.synchronize()
             }
@@ -95,8 +95,8 @@ final class CUDABackend: Backend {
     /// What of a workspace's content never changes.
     func fillConstants(_ memory: CUDAStageBuffers, _ capacity: CUDACapacity, on stream: CUDAStream) throws(MoEError) {
         guard let single = memory.single else { return }
-        let pairs = (0...Int32(max(capacity.tokens, 1))).flatMap { [0, $0] }
-        try pairs.withUnsafeBytes { bytes throws(MoEError) in
+        let pairs: [Int32] = (0...Int32(max(capacity.tokens, 1))).flatMap { [0, $0] as [Int32] }
+        try pairs.span.withUnsafeBytes { bytes throws(MoEError) in
             try stream.copyToDevice(UnsafeMutableRawPointer(single), from: bytes)
             try stream.synchronize()
         }

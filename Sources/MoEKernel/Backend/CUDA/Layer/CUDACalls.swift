@@ -51,7 +51,7 @@ extension CUDABackend {
             _ values: [Element], to target: UnsafeMutablePointer<Element>
         ) throws(MoEError) {
             // From memory that is not page-locked the copy has left it when the call returns.
-            try values.withUnsafeBytes { bytes throws(MoEError) in
+            try values.span.withUnsafeBytes { bytes throws(MoEError) in
                 try stream.copyToDevice(UnsafeMutableRawPointer(target), from: bytes)
             }
         }

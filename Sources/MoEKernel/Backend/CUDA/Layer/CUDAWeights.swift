@@ -39,7 +39,7 @@ final class CUDAWeights: Sendable {
         stream: CUDAStream
     ) throws(MoEError) {
         let c = configuration
-        let names = try ExpertTensors(c, source: source)
+        let names = try ExpertNumbers(c, source: source)
         let type = names.type
         self.type = type
         vectors = try CPUVectors(c, source: source)
@@ -59,7 +59,7 @@ final class CUDAWeights: Sendable {
         self.gateColumn = gateColumn
         if gateColumn != nil { routerRows.append(.init(.sharedGate, 1)) }
         // The router keeps its stored type whatever is asked of the experts: its weights decide, and are few.
-        let routerType = try ExpertTensors.holding(routerRows.map(\.name), of: source)
+        let routerType = try ExpertNumbers.holding(routerRows.map(\.name), of: source)
         let columns = routerRows.reduce(0) { $0 + $1.rows }
         func makeRouter(_ type: ElementType, _ layout: inout RegionLayout) -> DeviceMatrices {
             DeviceMatrices(
@@ -172,7 +172,7 @@ struct DeviceVector<Element: BitwiseCopyable>: @unchecked Sendable {
     /// Copies the values to their place. The stream has to be waited for before they go.
     mutating func place(_ values: [Element], at base: UnsafeMutableRawPointer, on stream: CUDAStream) throws(MoEError) {
         address = base.array(Element.self, at: offset)
-        try values.withUnsafeBytes { bytes throws(MoEError) in
+        try values.span.withUnsafeBytes { bytes throws(MoEError) in
             try stream.copyToDevice(UnsafeMutableRawPointer(address), from: bytes)
             try stream.synchronize()
         }
@@ -180,7 +180,7 @@ struct DeviceVector<Element: BitwiseCopyable>: @unchecked Sendable {
 }
 
 /// What the experts' matrices are kept as.
-struct ExpertTensors {
+struct ExpertNumbers {
     let type: ElementType
 
     /// One type for the routed experts, the shared one and the latent width: products of one are the operands of the next.

@@ -192,7 +192,7 @@ final class WeightUpload {
             else { continue }
             values[row] = parts[tensor][sourceRow]
         }
-        try values.withUnsafeBytes { bytes throws(MoEError) in
+        try values.span.withUnsafeBytes { bytes throws(MoEError) in
             try stream.copyToDevice(UnsafeMutableRawPointer(target), from: bytes)
             try stream.synchronize()
         }

@@ -151,7 +151,7 @@ extension DeviceTensor {
         }
         var bytes = [UInt8](repeating: 0, count: byteCount)
         bytes.withUnsafeMutableBytes { if let base = $0.baseAddress { elementType.store(values[...], to: base) } }
-        try bytes.withUnsafeBytes { bytes throws(MoEError) in
+        try bytes.span.withUnsafeBytes { bytes throws(MoEError) in
             try stream.copyToDevice(address, from: bytes)
             try stream.synchronize()
         }
@@ -160,7 +160,8 @@ extension DeviceTensor {
     /// The numbers, after what `stream` was given to do before.
     package func floats(on stream: CUDAStream) throws(MoEError) -> [Float] {
         var bytes = [UInt8](repeating: 0, count: byteCount)
-        try bytes.withUnsafeMutableBytes { bytes throws(MoEError) in
+        var span = bytes.mutableSpan
+        try span.withUnsafeMutableBytes { bytes throws(MoEError) in
             try stream.copyToHost(bytes, from: address)
             try stream.synchronize()
         }
