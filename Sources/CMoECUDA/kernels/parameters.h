@@ -6,36 +6,12 @@
 // cudaFuncAttributeMaxDynamicSharedMemorySize, set once to what it takes.
 #pragma once
 
-#include <stdint.h>
-
 #include "activation_parameters.h"
+#include "combine_parameters.h"
 #include "decode_gemm_parameters.h"
 #include "dispatch_parameters.h"
+#include "expert_limit.h"
 #include "fp32_gemm_parameters.h"
 #include "grouped_gemm_parameters.h"
 #include "projection_parameters.h"
 #include "router_parameters.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
-
-/// combine_<rows>_<output>: output[t] = Σ_slot weights[t, slot] · rows[row_of[t, slot]] + shared_scale[t] · shared[t],
-/// in the order of the slots, in fp32. Grid: any number of blocks; block: MC_COMBINE_THREADS; no shared memory.
-typedef struct {
-    const void *rows;           ///< [any, width]: what the experts made of their tokens
-    const float *weights;       ///< [tokens, slots]
-    const int32_t *row_of;      ///< [tokens, slots]: row of a token's slot; negative: dropped, adds nothing
-    const void *shared;         ///< [tokens, width], in the type of rows: the shared expert; null: none
-    const float *shared_scale;  ///< [tokens]; null: 1
-    void *output;               ///< [tokens, width]
-    int32_t tokens;
-    int32_t slots;
-    int32_t width;
-} mc_combine_parameters;
-
-enum { MC_COMBINE_THREADS = 256 };
-
-#ifdef __cplusplus
-}
-#endif
