@@ -115,7 +115,7 @@ import Testing
             parameters.row_token = rowToken.start
             parameters.row_of = rowOf.start
             parameters.row_pair = rowPair.start
-            parameters.row_weights = rowWeights.start
+            parameters.row_scale = rowWeights.start
             parameters.tokens = Int32(shape.tokens)
             parameters.slots = Int32(shape.slots)
             parameters.experts = Int32(experts)

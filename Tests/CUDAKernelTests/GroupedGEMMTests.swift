@@ -241,7 +241,7 @@ import Testing
 
     /// Mistakes that give wrong numbers, or none.
     @Test(arguments: [
-        "missing_wait", "waits_for_too_little", "missing_barrier", "wrong_swizzle", "drops_weights",
+        "missing_wait", "short_wait", "missing_barrier", "wrong_swizzle", "drops_weights",
         "stride_off_by_one",
         "wrong_lane",
     ])
@@ -271,21 +271,21 @@ import Testing
             mc_grouped_gemm_choose(rows, experts, height, isH100 ? 132 : 108, (isH100 ? 228 : 164) << 10)
         }
         let large = choice(rows: 262_144, experts: 128, height: 1536)
-        #expect(large.shape == MC_GROUPED_GEMM_wide && large.blocks == 132 && large.threads == 256)
-        #expect(choice(rows: 262_144, experts: 128, height: 1536, isH100: false).shape == MC_GROUPED_GEMM_wide)
+        #expect(large.shape == MC_GROUPED_GEMM_WIDE && large.blocks == 132 && large.threads == 256)
+        #expect(choice(rows: 262_144, experts: 128, height: 1536, isH100: false).shape == MC_GROUPED_GEMM_WIDE)
         let scattered = choice(rows: 2048, experts: 256, height: 1024)
-        #expect(scattered.shape == MC_GROUPED_GEMM_few && scattered.blocks == 3 * 132)
+        #expect(scattered.shape == MC_GROUPED_GEMM_FEW && scattered.blocks == 3 * 132)
         #expect(choice(rows: 2048, experts: 256, height: 1024, isH100: false).blocks == 2 * 108)
         // Few tiles: small ones, so that all multiprocessors have some.
-        #expect(choice(rows: 2048, experts: 4, height: 256).shape == MC_GROUPED_GEMM_few)
+        #expect(choice(rows: 2048, experts: 4, height: 256).shape == MC_GROUPED_GEMM_FEW)
         #expect(choice(rows: 0, experts: 8, height: 64).blocks == 1)
     }
 
     /// The 100 KiB of a multiprocessor (sm_86, sm_89, sm_120) hold one block of four warps; a block has at most 99 KiB.
     @Test func aShapeIsChosenWhereNoneKeepsAMultiprocessorBusy() {
         for (rows, experts, height, shape) in [
-            (262_144, 128, 1536, MC_GROUPED_GEMM_square), (2048, 256, 1024, MC_GROUPED_GEMM_few),
-            (262_144, 512, 1536, MC_GROUPED_GEMM_narrow),
+            (262_144, 128, 1536, MC_GROUPED_GEMM_SQUARE), (2048, 256, 1024, MC_GROUPED_GEMM_FEW),
+            (262_144, 512, 1536, MC_GROUPED_GEMM_NARROW),
         ] as [(Int64, Int32, Int32, Int)] {
             let launch = mc_grouped_gemm_choose(rows, experts, height, 84, 100 << 10)
             #expect(launch.shape == Int32(shape) && launch.blocks == 84)

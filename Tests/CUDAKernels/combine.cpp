@@ -6,18 +6,22 @@
 // Every copy of the kernels has a namespace of its own. None is global: a call with an argument of a global type would
 // find the global copy's functions as well.
 namespace right {
+#include "combine_parts.h"
 #include "combine.cuh"
 }
 
 // Planted mistakes: the same text, with one of its wrappers bent.
 namespace drops_weights {
+#include "combine_parts.h"
 #define multiply_add(a, b, c) multiply_add((a) != 0.0f ? 1.0f : 0.0f, b, c)
 #include "combine.cuh"
 #undef multiply_add
 }  // namespace drops_weights
 
 namespace reads_past_the_end {
+#include "exponential.cuh"
 #define load_global_16(address) load_global_16(reinterpret_cast<const unsigned char *>(address) + 16)
+#include "rows.cuh"
 #include "combine.cuh"
 #undef load_global_16
 }  // namespace reads_past_the_end
@@ -51,10 +55,11 @@ int ck_combine(const char *name, const mc_combine_parameters *parameters, size_t
     simt::Launch launch{.grid = {blocks}, .block = {MC_COMBINE_THREADS}, .shared_bytes = 0, .seed = seed, .buffers = {}};
     launch.buffers = {
         {"rows", p.rows, rows * row_bytes, false},
-        simt::Buffer::input("weights", p.weights, pairs),
-        simt::Buffer::input("row_of", p.row_of, pairs),
         {"output", p.output, output_bytes, true},
     };
+    if (p.weights) launch.buffers.push_back(simt::Buffer::input("weights", p.weights, pairs));
+    if (p.row_of) launch.buffers.push_back(simt::Buffer::input("row_of", p.row_of, pairs));
+    if (p.bias) launch.buffers.push_back(simt::Buffer::input("bias", p.bias, size_t(p.width)));
     if (p.shared) launch.buffers.push_back({"shared", p.shared, size_t(p.tokens) * row_bytes, false});
     if (p.shared_scale) launch.buffers.push_back(simt::Buffer::input("shared_scale", p.shared_scale, size_t(p.tokens)));
     return report(simt::run(launch, [&] { kernel(p); }), why, capacity);

@@ -4,8 +4,7 @@
 #include "parameters.h"
 
 namespace right {
-#include "exponential.cuh"
-#include "router_select.cuh"  // how capacity orders weights
+#include "ordered.cuh"
 #include "dispatch.cuh"
 #include "capacity.cuh"
 }
@@ -13,8 +12,7 @@ namespace right {
 // Planted mistakes: the same text, with one of its wrappers bent.
 
 namespace missing_barrier {
-#include "exponential.cuh"
-#include "router_select.cuh"
+#include "ordered.cuh"
 #define __syncthreads()
 #include "dispatch.cuh"
 #include "capacity.cuh"
@@ -29,8 +27,7 @@ namespace missing_warp_barrier {
 
 namespace forgets_peers {
 #define count_bits(bits) (count_bits(bits) ? 1u : 0u)
-#include "exponential.cuh"
-#include "router_select.cuh"
+#include "ordered.cuh"
 #include "dispatch.cuh"
 #include "capacity.cuh"
 #undef count_bits
@@ -40,8 +37,7 @@ namespace short_scan {
 // The last step of the scan over lanes is missing.
 #define warp_shuffle_up(value, distance) ((distance) == 16 ? 0 : warp_shuffle_up(value, distance))
 #define warp_shuffle_down(value, distance) ((distance) == 16 ? 0 : warp_shuffle_down(value, distance))
-#include "exponential.cuh"
-#include "router_select.cuh"
+#include "ordered.cuh"
 #include "dispatch.cuh"
 #include "capacity.cuh"
 #undef warp_shuffle_up
@@ -115,7 +111,7 @@ int ck_dispatch(const char *name, const mc_dispatch_parameters *parameters, uint
         launch.buffers.push_back(simt::Buffer::output("row_of", p.row_of, pairs));
         if (p.row_pair) launch.buffers.push_back(simt::Buffer::output("row_pair", p.row_pair, pairs));
         if (p.weights) launch.buffers.push_back(simt::Buffer::input("weights", p.weights, pairs));
-        if (p.row_weights) launch.buffers.push_back(simt::Buffer::output("row_weights", p.row_weights, pairs));
+        if (p.row_scale) launch.buffers.push_back(simt::Buffer::output("row_scale", p.row_scale, pairs));
     }
     return report(simt::run(launch, [&] { kernel(p); }), why, capacity);
 }

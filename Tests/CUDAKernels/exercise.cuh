@@ -3,7 +3,7 @@
 
 struct exercise_product_parameters {
     const void *a;  // [16, depth]
-    const void *b;  // b_transposed: [depth, 16], else [16, depth]
+    const void *b;  // [16, depth]
     float *c;       // [16, 16]
     int32_t depth;
 };
@@ -18,32 +18,22 @@ DEVICE SharedOffset exercise_place(unsigned row, unsigned half) { return row * 3
 
 /// Starts the copies of step `step` into its stage: warp 0 copies a, warp 1 copies b. Elements past the depth become
 /// zero.
-template <bool b_transposed>
 DEVICE void exercise_copy(const exercise_product_parameters &p, int step) {
     const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 2, half = lane % 2;
     const SharedOffset tile = (step % exercise_stages * 2 + warp) * exercise_tile_bytes;
-    const bool is_b = warp == 1;
-    const uint16_t *source = static_cast<const uint16_t *>(is_b ? p.b : p.a);
-    int bytes;
-    if (b_transposed && is_b) {
-        const int k = step * 16 + int(row);
-        bytes = k < p.depth ? 16 : 0;
-        source += bytes ? k * 16 + int(half) * 8 : 0;
-    } else {
-        const int k = step * 16 + int(half) * 8, left = (p.depth - k) * 2;
-        bytes = left < 0 ? 0 : left > 16 ? 16 : left;
-        source += bytes ? int(row) * p.depth + k : 0;
-    }
+    const int k = step * 16 + int(half) * 8, left = (p.depth - k) * 2;
+    const int bytes = left < 0 ? 0 : left > 16 ? 16 : left;
+    const uint16_t *source = static_cast<const uint16_t *>(warp == 1 ? p.b : p.a) + (bytes ? int(row) * p.depth + k : 0);
     copy_async_16(tile + exercise_place(row, half), source, uint32_t(bytes));
 }
 
 /// c = a · bᵀ with copies two steps ahead; each of two warps makes eight columns.
-template <class T, bool b_transposed>
+template <class T>
 DEVICE void exercise_product(const exercise_product_parameters &p) {
     const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int steps = (p.depth + 15) / 16;
     for (int step = 0; step < exercise_stages - 1; step++) {
-        if (step < steps) exercise_copy<b_transposed>(p, step);
+        if (step < steps) exercise_copy(p, step);
         copy_async_commit();
     }
     float c[4] = {};
@@ -51,32 +41,20 @@ DEVICE void exercise_product(const exercise_product_parameters &p) {
         copy_async_wait<exercise_stages - 2>();
         // Everybody's copies of this step are there, and everybody has read the stage that the next copies overwrite.
         __syncthreads();
-        if (step + exercise_stages - 1 < steps) exercise_copy<b_transposed>(p, step + exercise_stages - 1);
+        if (step + exercise_stages - 1 < steps) exercise_copy(p, step + exercise_stages - 1);
         copy_async_commit();
         const SharedOffset tile_a = step % exercise_stages * 2 * exercise_tile_bytes, tile_b = tile_a + exercise_tile_bytes;
         uint32_t a[4], b[4];
         load_matrices(a, tile_a + exercise_place(lane % 16, lane / 16));
-        if constexpr (b_transposed) {
-            load_matrices_transposed(b, tile_b + exercise_place(lane % 16, lane / 16));
-            multiply_tile<T>(c, a, warp ? b[2] : b[0], warp ? b[3] : b[1]);
-        } else {
-            load_matrices(b, tile_b + exercise_place(lane % 16, lane / 16));
-            multiply_tile<T>(c, a, warp ? b[1] : b[0], warp ? b[3] : b[2]);
-        }
+        load_matrices(b, tile_b + exercise_place(lane % 16, lane / 16));
+        multiply_tile<T>(c, a, warp ? b[1] : b[0], warp ? b[3] : b[2]);
     }
     const unsigned row = lane / 4, column = warp * 8 + lane % 4 * 2;
     for (unsigned i = 0; i < 4; i++) store_global(p.c + (row + i / 2 * 8) * 16 + column + i % 2, c[i]);
 }
 
-KERNEL(exercise_product_threads) exercise_product_bf16(const exercise_product_parameters p) {
-    exercise_product<bf16, false>(p);
-}
-KERNEL(exercise_product_threads) exercise_product_fp16(const exercise_product_parameters p) {
-    exercise_product<fp16, false>(p);
-}
-KERNEL(exercise_product_threads) exercise_product_bf16_transposed(const exercise_product_parameters p) {
-    exercise_product<bf16, true>(p);
-}
+KERNEL(exercise_product_threads) exercise_product_bf16(const exercise_product_parameters p) { exercise_product<bf16>(p); }
+KERNEL(exercise_product_threads) exercise_product_fp16(const exercise_product_parameters p) { exercise_product<fp16>(p); }
 
 /// What a thread sends through each operation of a warp; `out` has a row of results for each.
 enum {
@@ -86,14 +64,13 @@ enum {
     exercise_shuffle_up,
     exercise_ballot,
     exercise_match,
-    exercise_handed_over,
     exercise_histogram,
     exercise_warp_results
 };
-enum { exercise_warp_threads = 96, exercise_bins = 8, exercise_warp_shared = (exercise_warp_threads + exercise_bins) * 4 };
+enum { exercise_warp_threads = 96, exercise_bins = 8, exercise_warp_shared = exercise_bins * 4 };
 
-/// in: [threads]; out: [exercise_warp_results, threads]; total: [1], to which every thread adds its input.
-KERNEL(exercise_warp_threads) exercise_warp(const uint32_t *in, uint32_t *out, uint32_t *total) {
+/// in: [threads]; out: [exercise_warp_results, threads].
+KERNEL(exercise_warp_threads) exercise_warp(const uint32_t *in, uint32_t *out) {
     const unsigned thread = threadIdx.x, lane = lane_index();
     const uint32_t value = load_global(in + thread);
     uint32_t results[exercise_warp_results];
@@ -103,22 +80,11 @@ KERNEL(exercise_warp_threads) exercise_warp(const uint32_t *in, uint32_t *out, u
     results[exercise_shuffle_up] = warp_shuffle_up(value, 3);
     results[exercise_ballot] = warp_ballot(value & 1);
     results[exercise_match] = warp_match(value % exercise_bins);
-    // Warps 0 and 1 hand their values to warp 2 through a barrier with a number, at which they do not wait.
-    if (thread < 64) {
-        store_shared(thread * 4, value);
-        barrier_arrive(1, exercise_warp_threads);
-        results[exercise_handed_over] = 0;
-    } else {
-        barrier_wait(1, exercise_warp_threads);
-        results[exercise_handed_over] = load_shared<uint32_t>(lane * 4) + load_shared<uint32_t>((lane + 32) * 4);
-    }
-    const SharedOffset bins = exercise_warp_threads * 4;
-    if (thread < exercise_bins) store_shared(bins + thread * 4, uint32_t(0));
+    if (thread < exercise_bins) store_shared(thread * 4, uint32_t(0));
     __syncthreads();
-    atomic_add_shared(bins + value % exercise_bins * 4, uint32_t(1));
+    atomic_add_shared(value % exercise_bins * 4, uint32_t(1));
     __syncthreads();
-    results[exercise_histogram] = load_shared<uint32_t>(bins + value % exercise_bins * 4);
-    atomic_add_global(total, value);
+    results[exercise_histogram] = load_shared<uint32_t>(value % exercise_bins * 4);
     for (unsigned i = 0; i < exercise_warp_results; i++) store_global(out + i * exercise_warp_threads + thread, results[i]);
 }
 
@@ -126,8 +92,7 @@ KERNEL(exercise_warp_threads) exercise_warp(const uint32_t *in, uint32_t *out, u
 enum { exercise_wide_threads = 32, exercise_wide_shared = exercise_wide_threads * 16 };
 KERNEL(exercise_wide_threads) exercise_wide(const float *in, float *out) {
     const unsigned lane = threadIdx.x, other = lane ^ 1;
-    store_shared(lane * 16, load_global_16_once(in + lane * 4));
+    store_shared(lane * 16, load_global_16(in + lane * 4));
     __syncwarp();
     store_global_16(out + other * 4, load_shared<Words4>(other * 16));
-    global_fence();
 }

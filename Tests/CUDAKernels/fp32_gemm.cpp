@@ -1,54 +1,18 @@
 #include "entry.h"
 #include "instructions.h"
 #include "parameters.h"
+#include "projection_launch.h"
 #include "ProjectionHost.h"
 
 // Every copy of the kernels has a namespace of its own. None is global: a call with an argument of a global type would
 // find the global copy's functions as well.
 namespace right {
-#include "exponential.cuh"
-#include "activation.cuh"
-#include "work_list.cuh"
-#include "projection_output.cuh"
+#include "projection_parts.h"
 #include "fp32_gemm.cuh"
 }  // namespace right
 
-// Planted mistakes: the same text, with one of its wrappers bent.
-
-namespace short_wait {
-template <unsigned left>
-inline void waits_for_one_less() {
-    copy_async_wait<left + 1>();
-}
-#define copy_async_wait waits_for_one_less
-#include "exponential.cuh"
-#include "activation.cuh"
-#include "work_list.cuh"
-#include "projection_output.cuh"
-#include "fp32_gemm.cuh"
-#undef copy_async_wait
-}  // namespace short_wait
-
-namespace missing_barrier {
-// Only those of the product: without the list's own, nothing at all would work.
-#include "exponential.cuh"
-#include "activation.cuh"
-#include "work_list.cuh"
-#include "projection_output.cuh"
-#define __syncthreads()
-#include "fp32_gemm.cuh"
-#undef __syncthreads
-}  // namespace missing_barrier
-
-namespace no_zero_fill {
-#define copy_async_16(destination, source, bytes) copy_async_16(destination, source, 16)
-#include "exponential.cuh"
-#include "activation.cuh"
-#include "work_list.cuh"
-#include "projection_output.cuh"
-#include "fp32_gemm.cuh"
-#undef copy_async_16
-}  // namespace no_zero_fill
+#define PROJECTION_KERNELS "fp32_gemm.cuh"
+#include "projection_mistakes.h"
 
 namespace drops_bias {
 #include "exponential.cuh"
@@ -82,21 +46,13 @@ int ck_fp32(const char *name, const mc_projection_parameters *parameters, size_t
     Kernel *kernel = find(kernels, name);
     if (!kernel) return unknown(name, why, capacity);
     const mc_projection_parameters &p = *parameters;
-    const size_t rows = size_t(p.offsets[p.experts]), heights = size_t(p.experts) * p.height;
-    const size_t width = size_t(strstr(name, "gate_up") && p.activation.gated ? p.height / 2 : p.height);
     simt::Launch launch{.grid = {blocks},
                         .block = {MC_PROJECTION_THREADS},
                         .shared_bytes = strstr(name, "_16") ? unsigned(MC_FP32_16_SHARED) : unsigned(MC_FP32_64_SHARED),
                         .seed = seed,
                         .buffers = {}};
-    launch.buffers = {
-        {"input", p.input, input_rows * p.depth * 4, false},
-        {"weights", p.weights, heights * p.depth * 4, false},
-        {"output", p.output, rows * width * 4, true},
-        simt::Buffer::input("offsets", p.offsets, size_t(p.experts) + 1),
-    };
-    if (p.row_token) launch.buffers.push_back(simt::Buffer::input("row_token", p.row_token, rows));
-    if (p.bias) launch.buffers.push_back(simt::Buffer::input("bias", p.bias, heights));
-    if (p.row_scale) launch.buffers.push_back(simt::Buffer::input("row_scale", p.row_scale, rows));
+    add_epilogue(launch, p);
+    add_operands(launch, p, input_rows, 4);
+    add_output(launch, p, strstr(name, "gate_up") && p.activation.gated, 4);
     return report(simt::run(launch, [&] { kernel(p); }), why, capacity);
 }

@@ -4,8 +4,8 @@
 #include "parameters.h"
 
 namespace right {
+#include "router_parts.h"
 #include "router_logits.cuh"
-#include "exponential.cuh"
 #include "router_select.cuh"
 }
 
@@ -15,14 +15,15 @@ namespace missing_wait {
 template <unsigned left>
 inline void waits_for_nothing() {}
 #define copy_async_wait waits_for_nothing
+#include "router_parts.h"
 #include "router_logits.cuh"
 #undef copy_async_wait
 }  // namespace missing_wait
 
 namespace missing_barrier {
 #define __syncthreads()
+#include "router_parts.h"
 #include "router_logits.cuh"
-#include "exponential.cuh"
 #include "router_select.cuh"
 #undef __syncthreads
 }  // namespace missing_barrier
@@ -30,18 +31,21 @@ namespace missing_barrier {
 namespace wrong_swizzle {
 // Odd rows read the neighbouring 16 bytes. (All rows of both operands would only change the order of the sum.)
 #define load_matrices(registers, row) load_matrices(registers, (row) ^ ((row) >> 3 & 16))
+#include "router_parts.h"
 #include "router_logits.cuh"
 #undef load_matrices
 }  // namespace wrong_swizzle
 
 namespace next_row {
 #define load_matrices(registers, row) load_matrices(registers, (row) + 128)
+#include "router_parts.h"
 #include "router_logits.cuh"
 #undef load_matrices
 }  // namespace next_row
 
 namespace no_zero_fill {
 #define copy_async_16(destination, source, bytes) copy_async_16(destination, source, ((void)(bytes), 16))
+#include "router_parts.h"
 #include "router_logits.cuh"
 #undef copy_async_16
 }  // namespace no_zero_fill
@@ -49,13 +53,14 @@ namespace no_zero_fill {
 namespace bf16_parts {
 // Operands in parts of 8 bits instead of 11.
 #define round_tf32(value) (uint32_t(from_float<bf16>(value).bits) << 16)
+#include "router_parts.h"
 #include "router_logits.cuh"
 #undef round_tf32
 }  // namespace bf16_parts
 
 namespace drops_a_lane {
 #define warp_shuffle_xor(value, mask) ((mask) == 4 ? (value) : warp_shuffle_xor(value, mask))
-#include "exponential.cuh"
+#include "router_parts.h"
 #include "router_select.cuh"
 #undef warp_shuffle_xor
 }  // namespace drops_a_lane

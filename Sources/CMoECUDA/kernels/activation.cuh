@@ -34,16 +34,8 @@ DEVICE float activation_of(const mc_activation_parameters &p, float a) {
     // Φ(a) = ½ erfc(-a/√2). With z = |a|/√2, erfc(z) = e^(-z²) · erfcx(z), and erfcx(z) = t · P(t) with t = 1/(1 + z/2) and
     // P of degree 9 fitted on 0 ≤ z ≤ 10 with a relative error of 2·10⁻⁸. Beyond, e^(-z²) has vanished.
     const float t = quotient;
-    float q = 0.0135346493f;
-    q = multiply_add(q, t, -0.129614055f);
-    q = multiply_add(q, t, 0.442811131f);
-    q = multiply_add(q, t, -0.687045813f);
-    q = multiply_add(q, t, 0.434151888f);
-    q = multiply_add(q, t, -0.104528479f);
-    q = multiply_add(q, t, 0.227445513f);
-    q = multiply_add(q, t, 0.238288224f);
-    q = multiply_add(q, t, 0.282894015f);
-    q = multiply_add(q, t, 0.282062888f);
+    const float q = polynomial(t, 0.0135346493f, -0.129614055f, 0.442811131f, -0.687045813f, 0.434151888f, -0.104528479f,
+                               0.227445513f, 0.238288224f, 0.282894015f, 0.282062888f);
     const float tail = e * (q * t) * 0.5f;
     return a * (a < 0.0f ? tail : 1.0f - tail);
 }

@@ -5,6 +5,7 @@
 
 /// Place of the counts in shared memory, of what was found, and of each warp's ties.
 constexpr SharedOffset capacity_counts = 0, capacity_found = 256 * 4, capacity_ties = capacity_found + 2 * 4;
+static_assert(capacity_ties + MC_CAPACITY_THREADS / warp_size * 4 == MC_CAPACITY_SHARED);
 
 /// The pairs that queue for one expert, in the order of pairs.
 struct QueueItems {
@@ -50,7 +51,7 @@ struct TokenItems {
 /// Marks the items from `begin` to `end` that are among the `limit` best, by a block.
 template <class Items>
 DEVICE void keep_best(const Items &items, int begin, int end, int limit) {
-    const unsigned threads = MC_CAPACITY_THREADS, thread = threadIdx.x, lane = thread % warp_size, warp = thread / warp_size;
+    const unsigned threads = MC_CAPACITY_THREADS, thread = threadIdx.x, lane = lane_index(), warp = thread / warp_size;
     static_assert(MC_CAPACITY_THREADS == 256);  // a thread for each value of a digit
     // What is known of the threshold, and how many items to take among those that agree with it so far.
     uint64_t threshold = 0, known = 0;
@@ -164,8 +165,8 @@ KERNEL(MC_CAPACITY_THREADS) capacity_choose(const mc_choose_parameters p) {
 
 /// A warp has a token.
 KERNEL(MC_CAPACITY_THREADS) capacity_gather(const mc_choose_parameters p) {
-    constexpr unsigned held = 512 / warp_size;
-    const unsigned experts = unsigned(p.experts), lane = threadIdx.x % warp_size;
+    constexpr unsigned held = MC_MAXIMUM_EXPERTS / warp_size;
+    const unsigned experts = unsigned(p.experts), lane = lane_index();
     const int warps = int(gridDim.x * blockDim.x / warp_size);
     for (int token = int((blockIdx.x * blockDim.x + threadIdx.x) / warp_size); token < p.tokens; token += warps) {
         const size_t row = size_t(token) * experts;

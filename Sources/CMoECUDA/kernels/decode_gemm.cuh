@@ -16,6 +16,8 @@
 // which take 100 cycles to come, where four schedulers could issue 400: the tensor cores make one token cost as little
 // as eight, and there is nothing to gain from other arithmetic for one.
 
+using DecodeList = WorkList<MC_PROJECTION_THREADS>;
+
 constexpr int decode_stages = 3;
 constexpr int decode_step = 32;  // elements of the depth in a step of a warp
 constexpr int decode_warps = MC_PROJECTION_THREADS / int(warp_size);
@@ -33,7 +35,7 @@ struct DecodeLayout {
     static constexpr SharedOffset sums_bytes = sums * 4 * MC_PROJECTION_THREADS;
     // Two buffers: a warp that is a tile ahead must not overwrite what others still add.
     static constexpr SharedOffset list_start = sums_start + 2 * sums_bytes;
-    static constexpr unsigned bytes = list_start + work_list_bytes;
+    static constexpr unsigned bytes = list_start + MC_WORK_LIST_BYTES(MC_PROJECTION_THREADS, MC_MAXIMUM_EXPERTS);
 
     static DEVICE SharedOffset sum(SharedOffset buffer, int warp, int number, int lane) {
         return buffer + 4 * SharedOffset((warp * sums + number) * int(warp_size) + lane);
@@ -81,7 +83,7 @@ struct DecodeLoader {
     int next_inputs[groups];
 
     /// Looks up tile `index`.
-    DEVICE void look_up(const mc_projection_parameters &p, const WorkList &list) {
+    DEVICE void look_up(const mc_projection_parameters &p, const DecodeList &list) {
         if (index >= list.items) return;
         next = list.item(index);
         UNROLL
@@ -95,7 +97,7 @@ struct DecodeLoader {
     }
 
     /// Makes the tile that was looked up the one being copied.
-    DEVICE void begin(const mc_decode_parameters &parameters, const DecodePlan &plan, const WorkList &list) {
+    DEVICE void begin(const mc_decode_parameters &parameters, const DecodePlan &plan, const DecodeList &list) {
         const mc_projection_parameters &p = parameters.projection;
         const int warp = int(threadIdx.x / warp_size), lane = int(lane_index());
         const int tile = next.part / parameters.splits, split = next.part % parameters.splits;
@@ -116,14 +118,14 @@ struct DecodeLoader {
         look_up(p, list);
     }
 
-    DEVICE void start(const mc_decode_parameters &p, const DecodePlan &plan, const WorkList &list) {
+    DEVICE void start(const mc_decode_parameters &p, const DecodePlan &plan, const DecodeList &list) {
         index = int(blockIdx.x);
         look_up(p.projection, list);
         begin(p, plan, list);
     }
 
     /// Starts the copies of a step into a stage, as one group; past the last tile the group is empty.
-    DEVICE void copy(const mc_decode_parameters &parameters, const DecodePlan &plan, const WorkList &list, SharedOffset stage) {
+    DEVICE void copy(const mc_decode_parameters &parameters, const DecodePlan &plan, const DecodeList &list, SharedOffset stage) {
         const mc_projection_parameters &p = parameters.projection;
         if (step == plan.steps && index < list.items) begin(parameters, plan, list);
         if (step < plan.steps) {
@@ -213,7 +215,7 @@ template <class Output, int groups>
 DEVICE void decode_gemm(const mc_decode_parameters &p) {
     using Layout = DecodeLayout<groups>;
     const DecodePlan plan(p);
-    WorkList list{Layout::list_start, p.projection.experts, 8 * groups, plan.tiles * p.splits, 0};
+    DecodeList list{Layout::list_start, p.projection.experts, 8 * groups, plan.tiles * p.splits, 0};
     list.make(p.projection.offsets);
     if (int(blockIdx.x) >= list.items) return;
 
@@ -256,25 +258,16 @@ DEVICE void decode_finish(const mc_decode_parameters &parameters) {
     const mc_projection_parameters &p = parameters.projection;
     const int rows = load_global(p.offsets + p.experts);
     for (int row = int(blockIdx.x); row < rows; row += int(gridDim.x)) {
-        int low = 0, high = p.experts;  // the row's expert is in low ..< high
-        while (high - low > 1) {
-            const int middle = (low + high) / 2;
-            if (load_global(p.offsets + middle) <= row) {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
+        const int expert = last_at_or_before(row, p.experts, [&](int e) { return load_global(p.offsets + e); });
         for (int pair = int(threadIdx.x); pair < (p.height + 15) / 16 * 8; pair += MC_PROJECTION_THREADS) {
             const int height_row = pair / 8 * 16 + pair % 8;
             if (height_row >= p.height) continue;
-            float first = 0.0f, second = 0.0f;
-            for (int split = 0; split < parameters.splits; split++) {
-                const float *partial = parameters.partial + (size_t(split) * parameters.rows + row) * p.height + height_row;
-                first += load_global(partial);
-                if (height_row + 8 < p.height) second += load_global(partial + 8);
-            }
-            Output::store(p, low, row, height_row, first, second);
+            const bool has_second = height_row + 8 < p.height;
+            const float *partial = parameters.partial + size_t(row) * p.height + height_row;
+            const size_t stride = size_t(parameters.rows) * p.height;
+            const float first = split_sum(0.0f, partial, stride, parameters.splits);
+            const float second = split_sum(0.0f, partial + 8, stride, has_second ? parameters.splits : 0);
+            Output::store(p, expert, row, height_row, first, second);
         }
     }
 }

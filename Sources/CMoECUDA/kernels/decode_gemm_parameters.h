@@ -35,7 +35,7 @@ enum {
 
 /// The splits that let every multiprocessor read: 1 unless the tiles of the fewest experts that can be touched, `slots`
 /// (as many as one token chooses), are fewer than the multiprocessors. It does not depend on the number of tokens, so that
-/// a token's result does not, either.
+/// a token's result does not, either. (mc_logits_splits has another rule: at most one block for each multiprocessor.)
 static inline int32_t mc_decode_splits(int32_t slots, int32_t height, int32_t depth, int32_t multiprocessors) {
     const int32_t tiles = slots * ((height + MC_DECODE_TILE_ROWS - 1) / MC_DECODE_TILE_ROWS);
     if (tiles >= multiprocessors) return 1;

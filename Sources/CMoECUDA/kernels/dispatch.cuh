@@ -43,7 +43,7 @@ KERNEL(MC_DISPATCH_THREADS) dispatch_count(const mc_dispatch_parameters p) {
 /// A lane has an expert, a warp a range of blocks.
 KERNEL(MC_DISPATCH_SCAN_THREADS) dispatch_scan(const mc_dispatch_parameters p) {
     constexpr int warps = MC_DISPATCH_SCAN_THREADS / warp_size;
-    const int warp = int(threadIdx.x / warp_size), lane = int(threadIdx.x % warp_size);
+    const int warp = int(threadIdx.x / warp_size), lane = int(lane_index());
     const int expert = int(blockIdx.x * warp_size) + lane;
     const bool exists = expert < p.experts;
     const int blocks_of_warp = (p.blocks + warps - 1) / warps;
@@ -87,7 +87,7 @@ KERNEL(MC_DISPATCH_SCAN_THREADS) dispatch_scan(const mc_dispatch_parameters p) {
 template <int threads, bool alone>
 DEVICE void dispatch_place_pairs(const mc_dispatch_parameters &p) {
     constexpr unsigned warps = threads / warp_size;
-    const unsigned experts = unsigned(p.experts), warp = threadIdx.x / warp_size, lane = threadIdx.x % warp_size;
+    const unsigned experts = unsigned(p.experts), warp = threadIdx.x / warp_size, lane = lane_index();
     const SharedOffset mine = warp * experts * 4, starts = warps * experts * 4;
     for (unsigned i = threadIdx.x; i < warps * experts; i += threads) store_shared(i * 4, int32_t(0));
     __syncthreads();
@@ -164,7 +164,7 @@ DEVICE void dispatch_place_pairs(const mc_dispatch_parameters &p) {
         if (row < 0) continue;
         store_global(p.row_token + row, int32_t(pair / p.slots));
         if (p.row_pair) store_global(p.row_pair + row, int32_t(pair));
-        if (p.row_weights) store_global(p.row_weights + row, load_global(p.weights + pair));
+        if (p.row_scale) store_global(p.row_scale + row, load_global(p.weights + pair));
     }
 }
 

@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include "expert_limit.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -30,17 +32,17 @@ typedef struct {
     const int32_t *chosen;   ///< [tokens, slots]: each pair's expert, 0 to experts - 1
     const uint8_t *kept;     ///< [tokens, slots], 0: the pair is dropped; null: none is
     const uint8_t *mask;     ///< [tokens], 0: all pairs of the token are dropped; null: none are
-    const float *weights;    ///< [tokens, slots]; null where row_weights is
+    const float *weights;    ///< [tokens, slots]; null where row_scale is
     int32_t *block_counts;   ///< [blocks, experts]: count writes counts, scan makes them sums over earlier blocks
     int32_t *counts;         ///< [experts]: rows of each expert
     int32_t *offsets;        ///< [experts + 1]: first row of each expert, then their number
     int32_t *row_token;      ///< [rows]: the token of each row
     int32_t *row_of;         ///< [tokens, slots]: the row of each pair, -1: dropped
     int32_t *row_pair;       ///< [rows]: the pair of each row, token · slots + slot; null: not wanted
-    float *row_weights;      ///< [rows]: the weight of each row; null: not wanted
+    float *row_scale;        ///< [rows]: the weight of each row's pair, for mc_projection_parameters; null: not wanted
     int32_t tokens;
     int32_t slots;
-    int32_t experts;  ///< 1 to 512
+    int32_t experts;  ///< 1 to MC_MAXIMUM_EXPERTS
     int32_t blocks;   ///< ⌈tokens / chunk⌉; dispatch_block reads neither
     int32_t chunk;    ///< tokens of a block, mc_dispatch_chunk
 } mc_dispatch_parameters;
@@ -90,7 +92,7 @@ typedef struct {
     int32_t *chosen;      ///< [tokens, experts]; only gather writes it
     uint8_t *kept;        ///< [tokens, experts]
     int32_t tokens;
-    int32_t experts;  ///< 1 to 512
+    int32_t experts;  ///< 1 to MC_MAXIMUM_EXPERTS
     int32_t limit;    ///< at most the tokens that may be chosen
 } mc_choose_parameters;
 

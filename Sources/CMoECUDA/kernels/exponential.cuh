@@ -14,13 +14,8 @@ DEVICE float exponential(float argument) {
     const float n = add(shifted, -shifter);
     float r = multiply_add(n, -0.693145752f, x);
     r = multiply_add(n, -1.42860682e-6f, r);
-    float p = 0.00137513818f;
-    p = multiply_add(p, r, 0.00836892333f);
-    p = multiply_add(p, r, 0.0416695327f);
-    p = multiply_add(p, r, 0.166665182f);
-    p = multiply_add(p, r, 0.499999881f);
-    p = multiply_add(p, r, 1.0f);
-    p = multiply_add(p, r, 1.0f);
+    const float p =
+        polynomial(r, 0.00137513818f, 0.00836892333f, 0.0416695327f, 0.166665182f, 0.499999881f, 1.0f, 1.0f);
     const float power = float_of_bits((bits_of_float(shifted) << 23) + 0x3F800000u);
     return argument < -87.3f ? 0.0f : multiply(p, power);
 }

@@ -24,7 +24,7 @@ struct FP32Layout {
     static constexpr SharedOffset weights_start = rows * fp32_pitch;
     static constexpr SharedOffset stage_bytes = (rows + fp32_weight_rows) * fp32_pitch;
     static constexpr SharedOffset list_start = fp32_stages * stage_bytes;
-    static constexpr unsigned bytes = list_start + work_list_bytes;
+    static constexpr unsigned bytes = list_start + MC_WORK_LIST_BYTES(MC_PROJECTION_THREADS, MC_MAXIMUM_EXPERTS);
     /// The sums of all threads, which take the place of the stages in the end.
     static_assert(height * 2 * fp32_pairs * 4 * MC_PROJECTION_THREADS <= list_start);
 };
@@ -77,7 +77,7 @@ DEVICE void fp32_multiply(float (&sums)[height][2 * fp32_pairs], SharedOffset st
 template <class Output, int height>
 DEVICE void fp32_gemm(const mc_projection_parameters &p) {
     using Layout = FP32Layout<height>;
-    WorkList list{Layout::list_start, p.experts, Layout::rows, (p.height + fp32_weight_rows - 1) / fp32_weight_rows, 0};
+    WorkList<MC_PROJECTION_THREADS> list{Layout::list_start, p.experts, Layout::rows, (p.height + fp32_weight_rows - 1) / fp32_weight_rows, 0};
     list.make(p.offsets);
     const int lane = int(lane_index()), warp = int(threadIdx.x / warp_size);
     // A warp is 8 × 4 threads, so that it reads few different rows at once.

@@ -24,20 +24,27 @@ extern "C" {
 /// Steps of the depth, and how many of them are in shared memory.
 enum { MC_GROUPED_GEMM_DEPTH = 64, MC_GROUPED_GEMM_STAGES = 3 };
 
-/// The tile shapes: X(name, rows, columns, warps by rows, warps by columns, blocks of a multiprocessor, row tiles that
+/// The tile shapes: X(name, NAME, rows, columns, warps by rows, warps by columns, blocks of a multiprocessor, row tiles that
 /// are neighbours in time). A warp has 64 columns.
 ///
 /// wide: for many rows an expert: the fewest bytes from L2 and shared memory for each product. square: half of it, two
 /// blocks of a multiprocessor, so that one multiplies while the other stores. narrow, few: for few rows an expert, or
 /// few tiles in all.
-#define MC_GROUPED_GEMM_SHAPES(X)    \
-    X(wide, 128, 256, 2, 4, 1, 16)   \
-    X(square, 128, 128, 2, 2, 2, 16) \
-    X(narrow, 64, 128, 2, 2, 3, 32)  \
-    X(few, 32, 128, 2, 2, 3, 32)
+#define MC_GROUPED_GEMM_SHAPES(X)            \
+    X(wide, WIDE, 128, 256, 2, 4, 1, 16)     \
+    X(square, SQUARE, 128, 128, 2, 2, 2, 16) \
+    X(narrow, NARROW, 64, 128, 2, 2, 3, 32)  \
+    X(few, FEW, 32, 128, 2, 2, 3, 32)
+
+/// Dynamic shared memory of a block: the stages, and the list of work.
+#define MC_GROUPED_GEMM_SHARED(ROWS, COLUMNS, THREADS, EXPERTS)                                                                \
+    (MC_GROUPED_GEMM_STAGES * ((ROWS) + (COLUMNS)) * MC_GROUPED_GEMM_DEPTH * 2 + MC_WORK_LIST_BYTES(THREADS, EXPERTS))
+
+/// The most of it that a shape takes.
+enum { MC_GROUPED_GEMM_MOST_SHARED = 151600 };
 
 enum {
-#define MC_SHAPE(NAME, ROWS, COLUMNS, WARP_ROWS, WARP_COLUMNS, BLOCKS, TOGETHER) MC_GROUPED_GEMM_##NAME,
+#define MC_SHAPE(NAME, CONSTANT, ROWS, COLUMNS, WARP_ROWS, WARP_COLUMNS, BLOCKS, TOGETHER) MC_GROUPED_GEMM_##CONSTANT,
     MC_GROUPED_GEMM_SHAPES(MC_SHAPE)
 #undef MC_SHAPE
         MC_GROUPED_GEMM_SHAPE_COUNT
@@ -51,9 +58,9 @@ typedef struct {
     int32_t blocks;  ///< of a multiprocessor, for which the registers are enough
 } mc_grouped_gemm_shape;
 
-/// shape: MC_GROUPED_GEMM_<name>
+/// shape: MC_GROUPED_GEMM_<NAME>
 static inline mc_grouped_gemm_shape mc_grouped_gemm_shape_of(int32_t shape) {
-#define MC_SHAPE(NAME, ROWS, COLUMNS, WARP_ROWS, WARP_COLUMNS, BLOCKS, TOGETHER)                                               \
+#define MC_SHAPE(NAME, CONSTANT, ROWS, COLUMNS, WARP_ROWS, WARP_COLUMNS, BLOCKS, TOGETHER)                                               \
     {ROWS, COLUMNS, 32 * (WARP_ROWS) * (WARP_COLUMNS), BLOCKS},
     const mc_grouped_gemm_shape shapes[] = {MC_GROUPED_GEMM_SHAPES(MC_SHAPE)};
 #undef MC_SHAPE
@@ -61,12 +68,12 @@ static inline mc_grouped_gemm_shape mc_grouped_gemm_shape_of(int32_t shape) {
 }
 
 /// How to launch a kernel of a shape. The kernel's attribute cudaFuncAttributeMaxDynamicSharedMemorySize has to allow
-/// shared_bytes (at most 151560), and its preferred carve-out should be all for shared memory.
+/// shared_bytes (at most MC_GROUPED_GEMM_MOST_SHARED), and its preferred carve-out should be all for shared memory.
 typedef struct {
-    int32_t shape;         ///< MC_GROUPED_GEMM_<name>
+    int32_t shape;         ///< MC_GROUPED_GEMM_<NAME>
     int32_t blocks;        ///< the grid
     int32_t threads;       ///< of a block
-    int32_t shared_bytes;  ///< dynamic shared memory of a block: the stages, and the tile map
+    int32_t shared_bytes;  ///< dynamic shared memory of a block: MC_GROUPED_GEMM_SHARED
 } mc_grouped_gemm_launch;
 
 /// Blocks that a multiprocessor with so much shared memory holds at once; each takes 1024 bytes for the system.
@@ -87,7 +94,7 @@ static inline mc_grouped_gemm_launch mc_grouped_gemm_launch_of(int32_t shape, in
     mc_grouped_gemm_launch launch;
     launch.shape = shape;
     launch.threads = s.threads;
-    launch.shared_bytes = MC_GROUPED_GEMM_STAGES * (s.rows + s.columns) * MC_GROUPED_GEMM_DEPTH * 2 + 8 * (experts + 1);
+    launch.shared_bytes = MC_GROUPED_GEMM_SHARED(s.rows, s.columns, s.threads, experts);
     const int64_t slots =
         (int64_t)mc_grouped_gemm_resident(launch, shared_bytes_of_multiprocessor) * multiprocessors;
     // Every expert with rows may have a tile that is not full.
@@ -104,7 +111,7 @@ static inline mc_grouped_gemm_launch mc_grouped_gemm_launch_of(int32_t shape, in
 static inline mc_grouped_gemm_launch mc_grouped_gemm_choose(int64_t rows, int32_t experts, int32_t height,
                                                             int32_t multiprocessors, int32_t shared_bytes_of_multiprocessor) {
     const double rates[MC_GROUPED_GEMM_SHAPE_COUNT] = {1.0, 0.9, 0.7, 0.4};
-    mc_grouped_gemm_launch best = {MC_GROUPED_GEMM_few, 0, 0, 0};
+    mc_grouped_gemm_launch best = {MC_GROUPED_GEMM_FEW, 0, 0, 0};
     double least = 0;
     int32_t best_is_busy = 0;
     for (int32_t shape = 0; shape < MC_GROUPED_GEMM_SHAPE_COUNT; shape++) {

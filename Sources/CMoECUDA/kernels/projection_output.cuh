@@ -1,17 +1,24 @@
 // What follows the sums of a projection: scale, bias, activation, and the store.
 
-/// Scales the products of weight rows `height_row` and `height_row` + 8 with a row, and adds their biases.
+/// The factor of a row's products, for a projection that has factors.
+DEVICE float scale_of(const mc_projection_parameters &p, int row) { return load_global(p.row_scale + row); }
+
+/// What is added to an expert's products with a weight row, for a projection with biases; past the last weight row 0.
+DEVICE float bias_of(const mc_projection_parameters &p, int expert, int height_row) {
+    return height_row < p.height ? load_global(p.bias + size_t(expert) * p.height + height_row) : 0.0f;
+}
+
+/// Scales a row's products with weight rows `height_row` and `height_row` + 8, and adds their biases.
 DEVICE void scale_and_add_bias(const mc_projection_parameters &p, int expert, int row, int height_row, float &first,
                                float &second) {
     if (p.row_scale) {
-        const float scale = load_global(p.row_scale + row);
+        const float scale = scale_of(p, row);
         first = multiply(first, scale);
         second = multiply(second, scale);
     }
     if (p.bias) {
-        const float *bias = p.bias + size_t(expert) * p.height + height_row;
-        first = add(first, load_global(bias));
-        if (height_row + 8 < p.height) second = add(second, load_global(bias + 8));
+        first = add(first, bias_of(p, expert, height_row));
+        second = add(second, bias_of(p, expert, height_row + 8));
     }
 }
 

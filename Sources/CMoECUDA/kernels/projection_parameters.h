@@ -4,16 +4,18 @@
 #include <stdint.h>
 
 #include "activation_parameters.h"
+#include "expert_limit.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum {
-    MC_MAXIMUM_EXPERTS = 512,
-    /// Threads of a block of the decode and the fp32 kernels; the grouped kernels have those of their shape.
-    MC_PROJECTION_THREADS = 256,
-};
+/// Threads of a block of the decode and the fp32 kernels; the grouped kernels have those of their shape.
+enum { MC_PROJECTION_THREADS = 256 };
+
+/// Shared memory of a block's list of work, in bytes: for every expert, and one past the last, its first item and its first
+/// row; and a sum for each warp.
+#define MC_WORK_LIST_BYTES(THREADS, EXPERTS) ((8 * ((EXPERTS) + 1) + 4 * ((THREADS) / 32) + 15) / 16 * 16)
 
 /// output[r] = f(scale[r] · input[token of r] · weightsᵀ of r's expert + bias), for the rows r of every expert: rows
 /// offsets[e] to offsets[e + 1] are expert e's. The gate_up kernels apply the activation, and their output has half as many

@@ -9,11 +9,7 @@
 // out 2⁻¹⁵: experts whose logits are near would be mistaken for each other. Sums of one slice are made by the tensor cores,
 // which cut off instead of rounding; the slices are added with rounding, so that this does not grow with the depth.
 
-constexpr unsigned logits_slice = 128;
-
-/// Place of 16 bytes of a row in a stage. The 16-byte columns of a row change places with its index, so that the eight rows
-/// that ldmatrix reads at once lie in different banks.
-DEVICE SharedOffset logits_place(unsigned row, unsigned column) { return row * logits_slice + (column ^ row % 8) * 16; }
+constexpr unsigned logits_slice = swizzled_row_bytes;
 
 /// An operand's registers in the two parts that tf32 can hold.
 template <unsigned count>
@@ -65,12 +61,12 @@ DEVICE void router_logits(const mc_logits_parameters &p) {
         for (unsigned i = 0; i < copies; i++) {
             const unsigned char *source = i < copies_of_x ? x + i * copied_rows * pitch
                                                           : weights + (i - copies_of_x) * copied_rows * pitch;
-            copy_async_16(stage + logits_place(copy_row + i * copied_rows, copy_column), source + depth,
+            copy_async_16(stage + swizzled(copy_row + i * copied_rows, copy_column), source + depth,
                           there >> i & 1 ? 16 : 0);
         }
     };
 
-    const unsigned warp = threadIdx.x / warp_size, lane = threadIdx.x % warp_size;
+    const unsigned warp = threadIdx.x / warp_size, lane = lane_index();
     const unsigned warp_row = warp / warps_across * warp_rows, warp_column = warp % warps_across * warp_columns;
     constexpr unsigned tall = warp_rows / 16, wide = warp_columns / 8;
     float sums[tall][wide][4] = {};
@@ -93,7 +89,7 @@ DEVICE void router_logits(const mc_logits_parameters &p) {
             uint32_t a[tall][4], a_low[is_fp32 ? tall : 1][4];
             UNROLL
             for (unsigned m = 0; m < tall; m++) {
-                load_matrices(a[m], stage + logits_place(warp_row + m * 16 + lane % 16, step * 2 + lane / 16));
+                load_matrices(a[m], stage + swizzled(warp_row + m * 16 + lane % 16, step * 2 + lane / 16));
                 if constexpr (is_fp32) split_tf32(a[m], a_low[m]);
             }
             UNROLL
@@ -101,7 +97,7 @@ DEVICE void router_logits(const mc_logits_parameters &p) {
                 // Registers 0 and 1: columns 0 to 7 and both halves of the step's depth; 2 and 3: columns 8 to 15.
                 uint32_t b[4], b_low[4];
                 const unsigned row = rows + warp_column + n * 8 + lane / 16 * 8 + lane % 8;
-                load_matrices(b, stage + logits_place(row, step * 2 + lane / 8 % 2));
+                load_matrices(b, stage + swizzled(row, step * 2 + lane / 8 % 2));
                 if constexpr (is_fp32) split_tf32(b, b_low);
                 UNROLL
                 for (unsigned m = 0; m < tall; m++) {
@@ -184,26 +180,15 @@ LOGITS_KERNEL(fp16, fp16, 128, 128, 64, 64, 3, 2)
 KERNEL(MC_JOIN_THREADS) router_join(const mc_join_parameters p) {
     const unsigned count = unsigned(p.tokens) * unsigned(p.columns), step = gridDim.x * blockDim.x;
     for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
-        float sum = p.bias ? load_global(p.bias + i % unsigned(p.columns)) : 0.0f;
-        // Several parts are loaded before the first is added, so that their latencies overlap.
-        constexpr int at_once = 8;
-        for (int first = 0; first < p.splits; first += at_once) {
-            float parts[at_once];
-            UNROLL
-            for (int j = 0; j < at_once; j++) {
-                parts[j] = first + j < p.splits ? load_global(p.partial + size_t(first + j) * count + i) : 0.0f;
-            }
-            UNROLL
-            for (int j = 0; j < at_once; j++) sum += parts[j];
-        }
-        store_global(p.logits + i, sum);
+        const float bias = p.bias ? load_global(p.bias + i % unsigned(p.columns)) : 0.0f;
+        store_global(p.logits + i, split_sum(bias, p.partial + i, count, p.splits));
     }
 }
 
 /// A warp has a row. Squares are summed in fp64, which is exact to fp32 in any order.
 template <class T>
 DEVICE void router_normalise(const mc_normalise_parameters &p) {
-    const int warps = int(gridDim.x * blockDim.x / warp_size), lane = int(threadIdx.x % warp_size);
+    const int warps = int(gridDim.x * blockDim.x / warp_size), lane = int(lane_index());
     for (int token = int((blockIdx.x * blockDim.x + threadIdx.x) / warp_size); token < p.tokens; token += warps) {
         const T *row = static_cast<const T *>(p.x) + size_t(token) * p.width;
         float *output = p.rows + size_t(token) * p.width;

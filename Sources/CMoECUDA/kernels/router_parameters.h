@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include "expert_limit.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -45,7 +47,8 @@ static inline int mc_logits_tile_rows(int64_t tokens, int64_t columns, int eleme
 static inline int mc_logits_tile_columns(int rows_of_tile) { return rows_of_tile == 128 ? 128 : 64; }
 
 /// Parts of the depth, so that about one block for each multiprocessor has work, with at least two slices of 128 bytes
-/// for each. None is empty.
+/// for each. None is empty. (mc_decode_splits has another rule: it wants no multiprocessor without work, even if some get two
+/// blocks, and must not depend on the tokens.)
 static inline int mc_logits_splits(int64_t tiles, int64_t depth_bytes, int multiprocessors) {
     const int64_t slices = (depth_bytes + 127) / 128;
     int64_t splits = tiles > 0 ? multiprocessors / tiles : 1;
@@ -117,7 +120,7 @@ typedef struct {
     int32_t *block_counts;
     int32_t tokens;
     int32_t stride;
-    int32_t experts;  ///< 1 to 512, identity experts included
+    int32_t experts;  ///< 1 to MC_MAXIMUM_EXPERTS, identity experts included
     int32_t slots;    ///< 1 to 32, at most experts; experts for MC_SELECT_EVERY
     int32_t chunk;
     int32_t score;
@@ -133,7 +136,7 @@ typedef struct {
     float scale;
 } mc_select_parameters;
 
-enum { MC_SELECT_THREADS = 256, MC_SELECT_EXPERTS = 512, MC_SELECT_SLOTS = 32 };
+enum { MC_SELECT_THREADS = 256, MC_SELECT_SLOTS = 32 };
 
 #ifdef __cplusplus
 }

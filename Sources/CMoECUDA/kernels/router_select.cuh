@@ -10,23 +10,11 @@
 // bit. Logits that were summed in another order may differ, and with them the experts.
 
 constexpr float highest_logit = 3.40282347e38f;
-/// Of no expert, in ordered numbers.
-constexpr uint32_t nothing = 0;
-
 /// A logit as the router uses it: NaN and -∞ count as the lowest finite number, +∞ as the highest.
 DEVICE float usable(float z) {
     z = z > highest_logit ? highest_logit : z;
     return z >= -highest_logit ? z : -highest_logit;
 }
-
-/// An integer that orders as the float does, above `nothing`. Both zeros are the same; NaN is below all.
-DEVICE uint32_t ordered(float value) {
-    if (value != value) return 1;
-    const uint32_t bits = bits_of_float(value == 0.0f ? 0.0f : value);
-    return bits >> 31 ? ~bits : bits | 0x80000000u;
-}
-
-DEVICE float unordered(uint32_t key) { return float_of_bits(key >> 31 ? key & 0x7FFFFFFF : ~key); }
 
 DEVICE float sigmoid(float a) { return divide(1.0f, add(1.0f, exponential(add(0.0f, -a)))); }
 
@@ -36,14 +24,8 @@ DEVICE float sqrt_softplus(float a) {
     const float e = exponential(negative ? a : add(0.0f, -a));
     const float s = divide(e, add(2.0f, e));
     const float square = multiply(s, s);
-    float p = 0.0666666667f;
-    p = multiply_add(p, square, 0.0769230769f);
-    p = multiply_add(p, square, 0.0909090909f);
-    p = multiply_add(p, square, 0.111111111f);
-    p = multiply_add(p, square, 0.142857143f);
-    p = multiply_add(p, square, 0.2f);
-    p = multiply_add(p, square, 0.333333333f);
-    p = multiply_add(p, square, 1.0f);
+    const float p = polynomial(square, 0.0666666667f, 0.0769230769f, 0.0909090909f, 0.111111111f, 0.142857143f, 0.2f,
+                               0.333333333f, 1.0f);
     return square_root(add(multiply(add(s, s), p), negative ? 0.0f : a));
 }
 
@@ -68,7 +50,7 @@ struct Team {
     unsigned lane;   // in the team
     unsigned first;  // lane of the warp that is lane 0 of the team
 
-    DEVICE Team() : lane(threadIdx.x % width), first(threadIdx.x % warp_size / width * width) {}
+    DEVICE Team() : lane(lane_index() % width), first(lane_index() / width * width) {}
 
     DEVICE unsigned expert(unsigned place) const { return place * width + lane; }
 
@@ -413,6 +395,7 @@ DEVICE void router_select(const mc_select_parameters &p) {
     }
 }
 
+static_assert(MC_MAXIMUM_EXPERTS == 512 && MC_SELECT_SLOTS == warp_size);
 #define SELECT_KERNEL(EXPERTS, WIDTH)                                                                                          \
     KERNEL(MC_SELECT_THREADS, 2) router_select_##EXPERTS(const mc_select_parameters p) {                                       \
         router_select<WIDTH, EXPERTS / WIDTH>(p);                                                                              \

@@ -22,18 +22,16 @@ extern "C" {
 int ck_combine(const char *_Nonnull kernel, const mc_combine_parameters *_Nonnull parameters, size_t rows, unsigned blocks,
                uint64_t seed, char *_Nonnull why, size_t capacity);
 
-/// exercise_product_…: c [16, 16] = a [16, depth] · bᵀ, b [16, depth], or [depth, 16] for a kernel of transposed b, of
-/// 16-bit elements. `shared_bytes`: 0 for what the kernel needs.
+/// exercise_product_…: c [16, 16] = a [16, depth] · bᵀ, b [16, depth], of 16-bit elements. `shared_bytes`: 0 for what the kernel needs.
 int ck_exercise_product(const char *_Nonnull kernel, const uint16_t *_Nonnull a, const uint16_t *_Nonnull b, float *_Nonnull c,
                         int32_t depth, size_t shared_bytes, uint64_t seed, char *_Nonnull why, size_t capacity);
 
-enum { CK_WARP_THREADS = 96, CK_WARP_RESULTS = 8, CK_WARP_BINS = 8 };
+enum { CK_WARP_THREADS = 96, CK_WARP_RESULTS = 7, CK_WARP_BINS = 8 };
 
 /// exercise_warp: `in` [CK_WARP_THREADS], `out` [CK_WARP_RESULTS, CK_WARP_THREADS] with the results of shuffle from
-/// lane 7l + 3, shuffle_xor 5, shuffle_down 3, shuffle_up 3, ballot of odd, match modulo CK_WARP_BINS, sums of warps 0
-/// and 1 in warp 2, histogram modulo CK_WARP_BINS; `total` gains the sum of `in`.
-int ck_exercise_warp(const char *_Nonnull kernel, const uint32_t *_Nonnull in, uint32_t *_Nonnull out,
-                     uint32_t *_Nonnull total, uint64_t seed, char *_Nonnull why, size_t capacity);
+/// lane 7l + 3, shuffle_xor 5, shuffle_down 3, shuffle_up 3, ballot of odd, match and histogram modulo CK_WARP_BINS.
+int ck_exercise_warp(const char *_Nonnull kernel, const uint32_t *_Nonnull in, uint32_t *_Nonnull out, uint64_t seed,
+                     char *_Nonnull why, size_t capacity);
 
 /// exercise_wide: out = in, 128 numbers.
 int ck_exercise_wide(const char *_Nonnull kernel, const float *_Nonnull in, float *_Nonnull out, uint64_t seed,

@@ -1,0 +1,4 @@
+// The most experts that the kernels take.
+#pragma once
+
+enum { MC_MAXIMUM_EXPERTS = 512 };
