@@ -46,6 +46,8 @@ static kernel_code *registered(const char *name) {
 void fake_register_kernel(const char *name, fake_kernel_body body) { registered(name)->body = body; }
 void fake_register_parameters(const char *name, size_t bytes) { registered(name)->parameter_bytes = bytes; }
 
+void fake_tell(const char *problem) { state_misuse(problem); }
+
 void kernels_forget(void) {
     for (kernel_code *code = fake->registered; code;) {
         kernel_code *next = code->next;

@@ -130,3 +130,13 @@ mc_error fake_cudaFreeAsync(void *address, mc_stream stream) {
     ENTER();
     return queue ? answer : state_note(mc_cudaErrorInvalidResourceHandle);
 }
+
+int fake_device_memories(fake_memory *memories, int capacity) {
+    int count = 0;
+    for (object *o = fake->objects; o; o = o->next) {
+        if (o->kind != fake_device_memory || !o->is_live) continue;
+        if (count < capacity) memories[count] = (fake_memory){.start = o->address, .bytes = o->bytes};
+        count++;
+    }
+    return count;
+}

@@ -9,12 +9,16 @@ import Testing
         var width: Int
         var shared: Bool = false
         var scaled: Bool = false
+        /// Neither weights nor rows of slots: all weigh 1, in order.
+        var bare = false
+        /// A bias, and factors other than 1.
+        var biased = false
         /// Elements by which every tensor of `width` columns is off a multiple of 256 bytes.
         var offset = 0
 
         var testDescription: String {
             "T \(tokens), k \(slots), H \(width)\(shared ? ", shared" : "")\(scaled ? ", scaled" : "")"
-                + (offset > 0 ? ", unaligned" : "")
+                + (bare ? ", bare" : "") + (biased ? ", biased" : "") + (offset > 0 ? ", unaligned" : "")
         }
     }
 
@@ -30,6 +34,9 @@ import Testing
         Shape(tokens: 64, slots: 7, width: 40, scaled: true),
         Shape(tokens: 300, slots: 8, width: 56, shared: true, scaled: true),
         Shape(tokens: 300, slots: 2, width: 9),
+        Shape(tokens: 9, slots: 1, width: 64, shared: true, scaled: true, bare: true, biased: true),
+        Shape(tokens: 12, slots: 3, width: 21, bare: true),
+        Shape(tokens: 20, slots: 2, width: 48, shared: true, biased: true),
     ]
     static let kinds: [(rows: Element, output: Element)] = [
         (.fp32, .fp32), (.fp32, .bf16), (.fp32, .fp16), (.bf16, .fp32), (.bf16, .bf16), (.fp16, .fp32), (.fp16, .fp16),
@@ -45,6 +52,9 @@ import Testing
         let weights: DeviceArray<Float>
         let rowOf: DeviceArray<Int32>
         let scales: DeviceArray<Float>
+        let bias: DeviceArray<Float>
+        var rowFactor: Float { shape.biased ? 0.8 : 1 }
+        var outputFactor: Float { shape.biased ? 0.5 : 1 }
 
         init(_ shape: Shape, rows: Element, output: Element) {
             (self.shape, self.rows, self.output) = (shape, rows, output)
@@ -55,11 +65,11 @@ import Testing
             let pairs = shape.tokens * shape.slots
             // Rows in the order of experts: any permutation of the pairs. About one pair in seven is dropped.
             rowCount = pairs
-            let permutation = (0..<Int32(pairs)).shuffled(using: &generator)
-            let dropped = (0..<pairs).map { _ in Int.random(in: 0..<7, using: &generator) == 0 }
+            let permutation = shape.bare ? Array(0..<Int32(pairs)) : (0..<Int32(pairs)).shuffled(using: &generator)
+            let dropped = (0..<pairs).map { _ in !shape.bare && Int.random(in: 0..<7, using: &generator) == 0 }
             rowOf = DeviceArray(zip(permutation, dropped).map { $1 ? -1 : $0 })
             // Nothing may come from the weight of a dropped pair or from a row that nobody asks for.
-            weights = DeviceArray(zip(random(pairs), dropped).map { $1 ? .nan : $0 })
+            weights = DeviceArray(zip(random(pairs), dropped).map { $1 ? .nan : shape.bare ? 1 : $0 })
             var rowValues = random(pairs * shape.width)
             for (row, isDropped) in zip(permutation, dropped) where isDropped {
                 for column in 0..<shape.width { rowValues[Int(row) * shape.width + column] = .nan }
@@ -67,6 +77,7 @@ import Testing
             rowBytes = DeviceArray(rows.bytes(rowValues), offset: shape.offset * rows.size)
             sharedBytes = DeviceArray(rows.bytes(random(shape.tokens * shape.width)), offset: shape.offset * rows.size)
             scales = DeviceArray(random(shape.tokens))
+            bias = DeviceArray(random(shape.width))
         }
 
         /// Runs the kernel into poisoned memory.
@@ -75,8 +86,11 @@ import Testing
             let result = DeviceArray([UInt8](repeating: 0xFF, count: bytes), offset: shape.offset * output.size)
             var parameters = mc_combine_parameters()
             parameters.rows = UnsafeRawPointer(rowBytes.start)
-            parameters.weights = UnsafePointer(weights.start)
-            parameters.row_of = UnsafePointer(rowOf.start)
+            parameters.weights = shape.bare ? nil : UnsafePointer(weights.start)
+            parameters.row_of = shape.bare ? nil : UnsafePointer(rowOf.start)
+            parameters.bias = shape.biased ? UnsafePointer(bias.start) : nil
+            parameters.row_factor = rowFactor
+            parameters.output_factor = outputFactor
             parameters.shared = shape.shared ? UnsafeRawPointer(sharedBytes.start) : nil
             parameters.shared_scale = shape.scaled ? UnsafePointer(scales.start) : nil
             parameters.output = UnsafeMutableRawPointer(result.start)
@@ -94,6 +108,7 @@ import Testing
             let sharedValues = rows.values(sharedBytes.elements)
             let resultValues = output.values(result)
             let (rowOf, weights, scales) = (rowOf.elements, weights.elements, scales.elements)
+            let bias = bias.elements
             var worst = 0.0
             for token in 0..<shape.tokens {
                 for column in 0..<shape.width {
@@ -103,7 +118,7 @@ import Testing
                         let row = rowOf[token * shape.slots + slot]
                         guard row >= 0 else { continue }
                         let term =
-                            Double(weights[token * shape.slots + slot])
+                            Double(weights[token * shape.slots + slot]) * Double(rowFactor)
                             * Double(rowValues[Int(row) * shape.width + column])
                         sum += term
                         magnitude += abs(term)
@@ -114,8 +129,15 @@ import Testing
                         sum += term
                         magnitude += abs(term)
                     }
+                    if shape.biased {
+                        sum += Double(bias[column])
+                        magnitude += abs(Double(bias[column]))
+                    }
+                    sum *= Double(outputFactor)
+                    magnitude *= Double(outputFactor)
+                    // Each addition rounds, and a weight's factor, the bias and the last factor do once more.
                     let allowed =
-                        magnitude * Double(shape.slots + 1) * 0x1p-24 + abs(sum) * output.unitRoundoff + 0x1p-25
+                        magnitude * Double(shape.slots + 1 + (shape.biased ? 3 : 0)) * 0x1p-24 + abs(sum) * output.unitRoundoff + 0x1p-25
                     let error = abs(Double(resultValues[token * shape.width + column]) - sum) / allowed
                     worst = error.isNaN ? .infinity : max(worst, error)
                 }

@@ -32,7 +32,8 @@ package func smallMachine(multiprocessors: Int32 = 3) -> fake_machine {
 
 /// Each launch has an order of threads of its own.
 private let run: fake_kernel_body = { arguments, x, y, z, threads, sharedBytes in
-    let name = fake_running_kernel()!
+    // It is noted before it runs.
+    let name = fake_launch_at(fake_launches() - 1).kernel!
     var memory = [fake_memory](repeating: fake_memory(), count: 64)
     let count = Int(fake_device_memories(&memory, Int32(memory.count)))
     let ranges = memory.prefix(min(count, memory.count)).map { ck_memory(start: $0.start!, bytes: $0.bytes) }

@@ -87,6 +87,17 @@ void fake_register_kernel(const char *_Nonnull name, fake_kernel_body _Nonnull b
 /// keep a copy.
 void fake_register_parameters(const char *_Nonnull name, size_t bytes);
 
+/// What a body found wrong with its launch: told by fake_misuse, unless something was wrong before.
+void fake_tell(const char *_Nonnull problem);
+
+typedef struct {
+    const void *_Nullable start;
+    size_t bytes;
+} fake_memory;
+
+/// The device's memory that is out, at most `capacity` pieces; how many there are.
+int fake_device_memories(fake_memory *_Nonnull memories, int capacity);
+
 /// This thread's current device, as cudaSetDevice would set it.
 void fake_set_device(int device);
 int fake_device(void);

@@ -11,6 +11,7 @@
 
 #include "../../../Sources/CMoECUDA/kernels/parameters.h"
 #include "GroupedGEMMHost.h"
+#include "LayerHost.h"
 #include "ProjectionHost.h"
 #include "RouterHost.h"
 

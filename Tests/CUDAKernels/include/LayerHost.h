@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../../../Sources/CMoECUDA/kernels/parameters.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -29,6 +31,10 @@ typedef struct {
 
 int ck_run(const ck_launch *_Nonnull launch, const ck_memory *_Nonnull memory, size_t count, uint64_t seed, char *_Nonnull why,
            size_t capacity);
+
+/// convert_fp32_bf16+mistake, on rows of fp32.
+int ck_convert_mistake(const char *_Nonnull kernel, const mc_convert_parameters *_Nonnull parameters, unsigned blocks,
+                       uint64_t seed, char *_Nonnull why, size_t capacity);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,45 @@
+#include "LayerHost.h"
+#include "entry.h"
+#include "instructions.h"
+#include "parameters.h"
+
+// Planted mistakes: the same text, with one of its wrappers bent.
+
+namespace no_zero_fill {
+#include "exponential.cuh"
+// Columns past the width keep what was there.
+#define store_some(destination, values, count) store_some(destination, values, (count) < p.width - column ? (count) : p.width - column)
+#include "rows.cuh"
+#undef store_some
+}  // namespace no_zero_fill
+
+namespace truncates {
+#include "exponential.cuh"
+#define pack truncate_pair
+template <class T>
+inline uint32_t truncate_pair(float low, float high) {
+    return (bits_of_float(low) >> 16) | (bits_of_float(high) & 0xFFFF0000u);
+}
+#include "rows.cuh"
+#undef pack
+}  // namespace truncates
+
+namespace {
+
+const Named<void(mc_convert_parameters)> conversions[] = {
+    {"convert_fp32_bf16+no_zero_fill", no_zero_fill::convert_fp32_bf16},
+    {"convert_fp32_bf16+truncates", truncates::convert_fp32_bf16},
+};
+
+}  // namespace
+
+int ck_convert_mistake(const char *name, const mc_convert_parameters *parameters, unsigned blocks, uint64_t seed, char *why,
+                       size_t capacity) {
+    auto *kernel = find(conversions, name);
+    if (!kernel) return unknown(name, why, capacity);
+    const mc_convert_parameters &p = *parameters;
+    simt::Launch launch{.grid = {blocks}, .block = {MC_CONVERT_THREADS}, .shared_bytes = 0, .seed = seed, .buffers = {}};
+    launch.buffers = {{"source", p.source, size_t(p.rows) * p.source_pitch * 4, false},
+                      {"destination", p.destination, size_t(p.rows) * p.destination_pitch * 2, true}};
+    return report(simt::run(launch, [&] { kernel(p); }), why, capacity);
+}
