@@ -22,7 +22,7 @@ import Testing
     }
 
     /// Experts that leave the rounding of activations out are off by a hundredth or a few thousandths, and caught.
-    @Test(arguments: [ExpertArithmetic.int8Activations, .bfloat16Activations], [(48, 64), (192, 320)])
+    @Test(arguments: [ExpertArithmetic.int8Activations, .bfloat16Activations], [(48, 64), (192, 320), (256, 768)])
     func exactWorkForRoundedActivations(rounding: ExpertArithmetic, sizes: (hidden: Int, expertHidden: Int)) throws {
         let hidden = sizes.hidden
         let configuration = try MoEConfiguration(
