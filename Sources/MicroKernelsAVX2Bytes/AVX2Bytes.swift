@@ -29,27 +29,27 @@ enum AVX2Bytes: ByteDotSet, FusedArithmetic {
     static func tile<Code: ByteDotCode, Zero: ZeroPointRule>(
         _: Code.Type, _: Zero.Type, rows: Int, panels: Int, _ operands: ByteDotOperands
     ) {
-        var (rows, operands) = (rows, operands)
         // Processors with AVX-512 that lack VNNI come here with tiles of up to twelve rows.
-        while rows > 6 {
-            ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
-            ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands.rows(from: 3))
-            operands = operands.rows(from: 6)
-            rows &-= 6
-        }
-        switch (rows, panels) {
-        case (1, 2): ByteDotTile<AVX2Bytes, Code, Zero, 1, 4>.run(operands)
-        case (1, _): ByteDotTile<AVX2Bytes, Code, Zero, 1, 2>.run(operands)
-        case (2, _): ByteDotTile<AVX2Bytes, Code, Zero, 2, 2>.run(operands)
-        case (3, _): ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
-        case (4, _): ByteDotTile<AVX2Bytes, Code, Zero, 4, 2>.run(operands)
-        // Ten sums or twelve leave sixteen registers no room for weights: the first three rows, then the others.
-        case (5, _):
-            ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
-            ByteDotTile<AVX2Bytes, Code, Zero, 2, 2>.run(operands.rows(from: 3))
-        default:
-            ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
-            ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands.rows(from: 3))
+        let split = TileSplit(rows: rows, tileRows: 6)
+        var part = 0
+        while part < split.count {
+            let first = split.start(part)
+            let operands = part == 0 ? operands : operands.rows(from: first)
+            switch (split.start(part &+ 1) &- first, panels) {
+            case (1, 2): ByteDotTile<AVX2Bytes, Code, Zero, 1, 4>.run(operands)
+            case (1, _): ByteDotTile<AVX2Bytes, Code, Zero, 1, 2>.run(operands)
+            case (2, _): ByteDotTile<AVX2Bytes, Code, Zero, 2, 2>.run(operands)
+            case (3, _): ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
+            case (4, _): ByteDotTile<AVX2Bytes, Code, Zero, 4, 2>.run(operands)
+            // Ten sums or twelve leave sixteen registers no room for weights: the first three rows, then the others.
+            case (5, _):
+                ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
+                ByteDotTile<AVX2Bytes, Code, Zero, 2, 2>.run(operands.rows(from: 3))
+            default:
+                ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
+                ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands.rows(from: 3))
+            }
+            part &+= 1
         }
     }
 }

@@ -26,10 +26,13 @@ enum AVX2Pairs: PairDotSet, FusedArithmetic {
 
     // Six rows of two vectors are twelve sums, two vectors of weights, a broadcast and a mask: all sixteen registers.
     @inline(never) static func tile(rows: Int, panels: Int, _ operands: PairDotOperands) {
-        var (rows, operands) = (rows, operands)
         // Processors with AVX-512 that lack its bf16 instructions come here with tiles of up to twelve rows.
-        while rows > 0 {
-            switch (rows, panels) {
+        let split = TileSplit(rows: rows, tileRows: 6)
+        var part = 0
+        while part < split.count {
+            let first = split.start(part)
+            let operands = part == 0 ? operands : operands.rows(from: first)
+            switch (split.start(part &+ 1) &- first, panels) {
             case (1, 2): PairDotTile<AVX2Pairs, 1, 4>.run(operands)
             case (2, 2): PairDotTile<AVX2Pairs, 2, 4>.run(operands)
             case (1, _): PairDotTile<AVX2Pairs, 1, 2>.run(operands)
@@ -39,8 +42,7 @@ enum AVX2Pairs: PairDotSet, FusedArithmetic {
             case (5, _): PairDotTile<AVX2Pairs, 5, 2>.run(operands)
             default: PairDotTile<AVX2Pairs, 6, 2>.run(operands)
             }
-            operands = operands.rows(from: 6)
-            rows &-= 6
+            part &+= 1
         }
     }
 }

@@ -45,10 +45,12 @@ public struct PairDotOperands {
         self.tileRows = tileRows
     }
 
-    /// The same for the rows from `row` on.
+    /// The same for the rows from `row` on, which ask for nothing but what they have.
     @_alwaysEmitIntoClient @inline(__always)
     public func rows(from row: Int) -> PairDotOperands {
         var rest = self
+        rest.tile.next = rest.tile.b
+        rest.tile.nextStep = 0
         rest.tile.a += row
         rest.tile.c += row &* 16
         return rest
