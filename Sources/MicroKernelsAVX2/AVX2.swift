@@ -161,8 +161,8 @@ enum AVX2: InstructionSet, FusedArithmetic {
 /// The kernels of x86-64-v3 processors.
 public struct AVX2Kernels: KernelSet {
     public init() {}
-    public var panelsTogether: Int { 2 }
-    public var lanes: Int { 8 }
+    public var panelsTogether: Int { AVX2.panelsTogether(.float32, rows: 1) }
+    public var lanes: Int { AVX2.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepPanels(AVX2.self, sweep) }
     public func select(_ selection: RouterSelection) { selectExperts(AVX2.self, selection) }
     public func combine(_ combine: CombineRows) { combineRows(AVX2.self, combine) }

@@ -58,8 +58,8 @@ enum AVX2Bytes: ByteDotSet, FusedArithmetic {
 public struct AVX2ByteDots: ByteDotKernels {
     public init() {}
     public var name: String { "AVX2 vpmaddubsw" }
-    public var panelsTogether: Int { 2 }
-    public var lanes: Int { 8 }
+    public var panelsTogether: Int { AVX2Bytes.panelsTogether(rows: 1) }
+    public var lanes: Int { AVX2Bytes.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepRounded(AVX2Bytes.self, sweep) }
     public func pack(_ pack: PackRows) { roundRows(AVX2Bytes.self, pack) }
     public func dotChains(_ code: PanelCode, steps: Int, seed: UInt32) -> UInt32 {

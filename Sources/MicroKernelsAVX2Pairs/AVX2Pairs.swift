@@ -51,8 +51,8 @@ enum AVX2Pairs: PairDotSet, FusedArithmetic {
 public struct AVX2PairDots: PairDotKernels {
     public init() {}
     public var name: String { "AVX2 vfmadd231ps" }
-    public var panelsTogether: Int { 2 }
-    public var lanes: Int { 8 }
+    public var panelsTogether: Int { AVX2Pairs.panelsTogether(rows: 1) }
+    public var lanes: Int { AVX2Pairs.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepRounded(AVX2Pairs.self, sweep) }
     public func pack(_ pack: PackRows) { roundRows(AVX2Pairs.self, pack) }
     public func dotChains(steps: Int, seed: UInt32) -> Float { pairDotChains(AVX2Pairs.self, steps: steps, seed: seed) }

@@ -48,8 +48,8 @@ enum BaselinePairs: PairDotSet {
 public struct BaselinePairDots: PairDotKernels {
     public init() {}
     public var name: String { "plain" }
-    public var panelsTogether: Int { 1 }
-    public var lanes: Int { 4 }
+    public var panelsTogether: Int { BaselinePairs.panelsTogether(rows: 1) }
+    public var lanes: Int { BaselinePairs.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepRounded(BaselinePairs.self, sweep) }
     public func pack(_ pack: PackRows) { roundRows(BaselinePairs.self, pack) }
     public func dotChains(steps: Int, seed: UInt32) -> Float {

@@ -58,8 +58,8 @@ public struct PairDotOperands {
 }
 
 extension PairDotSet {
-    /// A group's 32 numbers as sixteen words of pairs, those of a pair of k side by side for all rows.
-    @_alwaysEmitIntoClient @inline(__always) public static var groupWords: Int { 16 }
+    /// A group's numbers as words of pairs, those of a pair of k side by side for all rows.
+    @_alwaysEmitIntoClient @inline(__always) public static var groupWords: Int { RoundedActivations.group / 2 }
 
     @_alwaysEmitIntoClient @inline(__always)
     public static func roundGroup(
@@ -85,6 +85,7 @@ extension PairDotSet {
     /// Tiles keep their sums in registers for the block, and ask for a share each of the next one (see ``sweepPanels(_:_:)``).
     @_alwaysEmitIntoClient @inline(__always)
     public static func multiply(_ sweep: PanelSweep, _ block: PanelBlock) {
+        guard case .bfloat16Pairs = sweep.format else { preconditionFailure("panels that hold no pairs") }
         let split = sweep.tiles
         let pairs: Int = (block.depth &+ 1) >> 1
         let nextStep: Int = 64 / split.count

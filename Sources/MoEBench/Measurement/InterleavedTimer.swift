@@ -165,8 +165,11 @@ private final class Track {
         do throws(MoEError) { try body() } catch { failure = .failed(error) }
     }
 
-    /// Refuses a median that the machine could not reach.
+    /// Refuses a median that the machine could not reach, and one that nothing says this of.
     func refuseImpossible(_ ceilings: Ceilings) {
+        if failure == nil, let resource = ceilings.missing(for: contender.implementation.work) {
+            failure = .noCeiling(resource)
+        }
         guard failure == nil, let median = Summary(nanoseconds.map { Double($0) })?.median,
             let bound = ceilings.bound(of: contender.implementation.work)
         else { return }

@@ -3,12 +3,9 @@ import MoEKernel
 
 /// What the machine can do at its best, one pass at a time.
 package protocol MachineProbe: Sendable {
-    /// Runs independent multiply-adds in registers on every thread; returns the floating-point operations done.
-    func multiplyAdd() -> Int
-    /// Independent products of bytes in registers on every thread; returns the operations done.
-    func byteDot() -> Int
-    /// Independent products of pairs of bf16 numbers in registers on every thread; returns the floating-point operations done.
-    func pairDot() -> Int
+    /// Runs independent products in registers on every thread, as experts of an arithmetic multiply; returns the operations done, two a
+    /// product.
+    func dot(_ arithmetic: ExpertArithmetic) -> Int
     /// Reads a buffer once, on every thread; returns the bytes read.
     func read() -> Int
 }
@@ -71,13 +68,16 @@ package final class CeilingSampler {
             nanoseconds.append(end - start)
         }
 
+        mutating func forget() { (work, nanoseconds) = ([], []) }
+
         var series: CeilingSeries { CeilingSeries(work: work, nanoseconds: nanoseconds) }
     }
 
     private let bufferBytes: [Int]
     private var multiplyAdd: Series
-    private var byteDot: Series?
-    private var pairDot: Series?
+    private let arithmetic: ExpertArithmetic
+    /// Products of that arithmetic; nil where it is exact.
+    private var rounded: Series?
     private var reads: [Series]
 
     /// - Parameters:
@@ -90,16 +90,13 @@ package final class CeilingSampler {
         bufferBytes = Set(workingSets.compactMap(Self.bufferBytes)).sorted()
         var probes: [any MachineProbe] = []
         for bytes in bufferBytes.isEmpty ? [1 << 20] : bufferBytes { probes.append(try probe(bytes)) }
-        multiplyAdd = Series(pass: probes[0].multiplyAdd)
+        let first = probes[0]
+        self.arithmetic = arithmetic
+        multiplyAdd = Series { first.dot(.exact) }
+        if arithmetic != .exact { rounded = Series { first.dot(arithmetic) } }
         reads = bufferBytes.indices.map { index in Series(pass: probes[index].read) }
         multiplyAdd.calibrate()
-        switch arithmetic {
-        case .exact: break
-        case .int8Activations: byteDot = Series(pass: probes[0].byteDot)
-        case .bfloat16Activations: pairDot = Series(pass: probes[0].pairDot)
-        }
-        byteDot?.calibrate()
-        pairDot?.calibrate()
+        rounded?.calibrate()
         for index in reads.indices { reads[index].calibrate() }
     }
 
@@ -114,29 +111,22 @@ package final class CeilingSampler {
 
     package func sample() {
         multiplyAdd.sample()
-        byteDot?.sample()
-        pairDot?.sample()
+        rounded?.sample()
         for index in reads.indices { reads[index].sample() }
     }
 
     /// Forgets the samples, for a second attempt.
     package func restart() {
-        multiplyAdd.work = []
-        multiplyAdd.nanoseconds = []
-        byteDot?.work = []
-        byteDot?.nanoseconds = []
-        pairDot?.work = []
-        pairDot?.nanoseconds = []
-        for index in reads.indices {
-            reads[index].work = []
-            reads[index].nanoseconds = []
-        }
+        multiplyAdd.forget()
+        rounded?.forget()
+        for index in reads.indices { reads[index].forget() }
     }
 
     /// The ceilings of the passes so far.
     package var ceilings: Ceilings {
         Ceilings(
-            multiplyAdd: multiplyAdd.series, byteDot: byteDot?.series, pairDot: pairDot?.series,
+            multiplyAdd: multiplyAdd.series,
+            rounded: rounded.map { Ceilings.Rounded(arithmetic: arithmetic, series: $0.series) },
             reads: zip(bufferBytes, reads).map { Ceilings.Read(bufferBytes: $0, series: $1.series) })
     }
 }

@@ -1,3 +1,5 @@
+import MoEKernel
+
 /// The machine's measured limits during one comparison.
 package struct Ceilings: Sendable, Hashable, Encodable {
     package struct Read: Sendable, Hashable, Encodable {
@@ -5,21 +7,38 @@ package struct Ceilings: Sendable, Hashable, Encodable {
         package let series: CeilingSeries
     }
 
+    /// Products of an arithmetic on rounded activations.
+    package struct Rounded: Sendable, Hashable {
+        package let arithmetic: ExpertArithmetic
+        package let series: CeilingSeries
+    }
+
     package let multiplyAdd: CeilingSeries
-    /// Products of bytes; nil where nothing in the comparison has any.
-    package let byteDot: CeilingSeries?
-    /// Products of pairs of bf16 numbers; nil likewise.
-    package let pairDot: CeilingSeries?
+    /// nil where nothing in the comparison has such products.
+    package let rounded: Rounded?
     /// By size of the buffer, rising.
     package let reads: [Read]
 
-    package init(
-        multiplyAdd: CeilingSeries, byteDot: CeilingSeries?, pairDot: CeilingSeries?, reads: [Read]
-    ) {
+    package init(multiplyAdd: CeilingSeries, rounded: Rounded?, reads: [Read]) {
         self.multiplyAdd = multiplyAdd
-        self.byteDot = byteDot
-        self.pairDot = pairDot
+        self.rounded = rounded
         self.reads = reads
+    }
+
+    private enum CodingKeys: CodingKey { case multiplyAdd, byteDot, pairDot, reads }
+
+    /// Rounded arithmetic has a field of its own for each kind.
+    package func encode(to encoder: any Encoder) throws {
+        var values = encoder.container(keyedBy: CodingKeys.self)
+        try values.encode(multiplyAdd, forKey: .multiplyAdd)
+        try values.encodeIfPresent(products(.int8Activations), forKey: .byteDot)
+        try values.encodeIfPresent(products(.bfloat16Activations), forKey: .pairDot)
+        try values.encode(reads, forKey: .reads)
+    }
+
+    /// The ceiling of an arithmetic's products; nil where it was not measured.
+    private func products(_ arithmetic: ExpertArithmetic) -> CeilingSeries? {
+        arithmetic == .exact ? multiplyAdd : rounded?.arithmetic == arithmetic ? rounded?.series : nil
     }
 
     /// The read ceiling of a working set's class; nil where none was measured.
@@ -28,18 +47,18 @@ package struct Ceilings: Sendable, Hashable, Encodable {
         return reads.first { $0.bufferBytes == wanted }
     }
 
+    /// What the work needs and no ceiling was measured of; nil where there is nothing.
+    package func missing(for work: Work) -> Bound.Resource? {
+        ExpertArithmetic.allCases.first { work.operations($0) > 0 && products($0) == nil }.map { .init($0) }
+    }
+
     /// The least time the machine could do the work in, and what sets it; nil for work that is not counted.
     package func bound(of work: Work) -> Bound? {
         var bounds: [Bound] = []
-        let flops = work.flops - work.byteOperations - work.pairOperations
-        if flops > 0, multiplyAdd.rate > 0 {
-            bounds.append(Bound(resource: .multiplyAdd, amount: flops, ceiling: multiplyAdd.rate))
-        }
-        if work.byteOperations > 0, let rate = byteDot?.rate, rate > 0 {
-            bounds.append(Bound(resource: .byteDot, amount: work.byteOperations, ceiling: rate))
-        }
-        if work.pairOperations > 0, let rate = pairDot?.rate, rate > 0 {
-            bounds.append(Bound(resource: .pairDot, amount: work.pairOperations, ceiling: rate))
+        for arithmetic in ExpertArithmetic.allCases {
+            let amount = work.operations(arithmetic)
+            guard amount > 0, let rate = products(arithmetic)?.rate, rate > 0 else { continue }
+            bounds.append(Bound(resource: .init(arithmetic), amount: amount, ceiling: rate))
         }
         if work.bytes > 0, let rate = read(forWorkingSet: work.workingSet)?.series.rate, rate > 0 {
             bounds.append(Bound(resource: .read, amount: work.bytes, ceiling: rate))
@@ -55,6 +74,16 @@ package struct Bound: Sendable, Hashable {
         case byteDot = "byte dot"
         case pairDot = "bf16 pair dot"
         case read
+
+        /// What an arithmetic's products take.
+        package init(_ arithmetic: ExpertArithmetic) {
+            self =
+                switch arithmetic {
+                case .exact: .multiplyAdd
+                case .int8Activations: .byteDot
+                case .bfloat16Activations: .pairDot
+                }
+        }
     }
 
     package let resource: Resource

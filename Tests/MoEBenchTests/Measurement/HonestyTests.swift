@@ -162,6 +162,15 @@ import Testing
         #expect(result.measurement == nil)
     }
 
+    /// Products of a kind that the machine was not timed at cannot be believed, however slow they are.
+    @Test func workWithoutACeiling() throws {
+        let work = Work(flops: 1000, byteOperations: 1000, bytes: 0)
+        let result = try trial.measure(
+            Fake(trial.subject("uncapped"), work: work) { y, batch, _ in y = trial.truth[batch] })
+        #expect(result.failure == .noCeiling(.byteDot))
+        #expect(result.measurement == nil)
+    }
+
     @Test func readingFasterThanTheMachine() throws {
         let work = Work(flops: 0, bytes: 1 << 40)
         let result = try trial.measure(

@@ -193,8 +193,27 @@ import Testing
         #expect {
             try MoELayer(configuration, weights: MoEWeights(source), arithmetic: .int8Activations)
         } throws: { error in
-            guard case .configuration(let field, let value, _)? = error as? MoEError else { return false }
-            return field == "arithmetic" && value == "int8"
+            guard case .weights(let tensor, let problem)? = error as? MoEError else { return false }
+            return tensor.contains("experts[0].gate") && problem.contains("expected int8 or int4")
+        }
+    }
+
+    /// Codes of two kinds share no panels, and a type to keep weights in leaves no codes.
+    @Test func refusesWhatLeavesNoCodes() throws {
+        let configuration = try MoEConfiguration(experts: 2, topK: 1, hidden: 64, expertHidden: 64)
+        var source = StoredWeights(configuration: configuration, stored: .quantised(.int8, group: 32))
+        source.others = (1, .quantised(.int4, group: 32))
+        let kept = try MoEConfiguration(experts: 2, topK: 1, hidden: 64, expertHidden: 64, weightType: .bfloat16)
+        for (configuration, source, name) in [
+            (configuration, source, "arithmetic"),
+            (kept, StoredWeights(configuration: kept, stored: .quantised(.int8, group: 32)), "weightType"),
+        ] {
+            #expect {
+                try MoELayer(configuration, weights: MoEWeights(source), arithmetic: .int8Activations)
+            } throws: { error in
+                guard case .configuration(let field, _, _)? = error as? MoEError else { return false }
+                return field == name
+            }
         }
     }
 }

@@ -317,10 +317,13 @@ import Testing
             }
         }
         let kept = try MoEConfiguration(experts: 3, topK: 1, hidden: 64, expertHidden: 64, weightType: .float32)
-        #expect(throws: MoEError.self) {
+        #expect {
             try MoELayer(
                 kept, weights: MoEWeights(StoredWeights(configuration: kept, stored: .plain(.bfloat16))),
                 arithmetic: .bfloat16Activations)
+        } throws: { error in
+            guard case .configuration(let field, let value, let expectation)? = error as? MoEError else { return false }
+            return field == "weightType" && value == "fp32" && expectation.contains("bf16")
         }
     }
 
@@ -383,8 +386,8 @@ private enum WidePairs: PairDotSet, FusedArithmetic {
 
 private struct WidePairDots: PairDotKernels {
     var name: String { "tiles of AVX512-BF16" }
-    var panelsTogether: Int { 8 }
-    var lanes: Int { 16 }
+    var panelsTogether: Int { WidePairs.panelsTogether(rows: 1) }
+    var lanes: Int { WidePairs.Vector.scalarCount }
     func sweep(_ sweep: PanelSweep) { sweepRounded(WidePairs.self, sweep) }
     func pack(_ pack: PackRows) { roundRows(WidePairs.self, pack) }
     func dotChains(steps: Int, seed: UInt32) -> Float { pairDotChains(WidePairs.self, steps: steps, seed: seed) }

@@ -64,7 +64,7 @@ private struct TileLimits {
     let rows: Int
     /// The most panels that the tiles of several row blocks take together.
     let sharedPanels: Int
-    /// Whether such tiles read bf16 and fp16 as well as fp32.
+    /// Whether such tiles read bf16 as well as fp32.
     let widens: Bool
     /// Vectors of a panel's 16 columns, and vector registers of the processor.
     private let vectors: Int

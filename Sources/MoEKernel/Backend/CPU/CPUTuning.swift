@@ -52,7 +52,7 @@ public struct CPUTuning: Sendable, Hashable {
             sharedPanels = 1
             // A shift and a mask for 12 multiply-adds, on ports of their own in most processors: never slower than fp32 weights, which fill
             // the first-level cache with twice the bytes.
-            directTiles = 1000
+            directTiles = Self.everyTileDirect
         case .baseline:
             // 3 rows × 4 vectors leave four of 16 registers for weights, broadcasts and products.
             tileRows = 3
@@ -65,6 +65,9 @@ public struct CPUTuning: Sendable, Hashable {
         // The wait for the last of 16 tasks is about 3 % of a matrix product at most.
         tasksPerThread = 16
     }
+
+    /// More row tiles than any expert gets at a time, and still a number that people read and write: with it weights are never widened first.
+    private static let everyTileDirect = 1000
 
     /// The table's entry for this machine.
     ///

@@ -4,7 +4,7 @@ import Synchronization
 /// A block of rows of one expert (or of the shared expert), which passes through three steps: its rows are packed, multiplied by gate
 /// and up and activated, multiplied by down.
 struct ExpertUnit {
-    /// The expert; -1 for the shared one, whose rows are all tokens, already packed unless it wants bytes.
+    /// The expert; -1 for the shared one, whose rows are all tokens, already packed unless it wants rounded activations.
     var expert: Int32
     /// First row, among all experts' rows; for the shared expert, first tile and token.
     var firstTile: Int32

@@ -132,9 +132,7 @@ extension CheckpointModel {
         let isFP4 = (try? config.text("expert_dtype")) == "fp4"
         let format: WeightFormat
         var block: (rows: Int, columns: Int)? = quantisation.block
-        if let scheme = quantisation.schemes.first(where: { $0.bits == 4 }) ?? quantisation.schemes.first,
-            !method.contains("nvfp4")
-        {
+        if let scheme = quantisation.schemes.first(where: { $0.bits == 4 }) ?? quantisation.schemes.first {
             let widest = max(c.hidden, c.expertHidden)
             let group =
                 switch scheme.sharing {

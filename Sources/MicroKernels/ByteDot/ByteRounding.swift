@@ -9,7 +9,8 @@ public enum ByteRounding {
 }
 
 extension ByteDotSet {
-    @_alwaysEmitIntoClient @inline(__always) public static var groupWords: Int { 10 }
+    /// The scale, the sum, and four bytes a word.
+    @_alwaysEmitIntoClient @inline(__always) public static var groupWords: Int { 2 &+ RoundedActivations.group / 4 }
 
     @_alwaysEmitIntoClient @inline(__always)
     public static func roundGroup(
