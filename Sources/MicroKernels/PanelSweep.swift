@@ -51,8 +51,8 @@ public struct PanelSweep {
         self.tuning = tuning
     }
 
-    /// What is asked for meanwhile: a panel's next block; after the last one the first of the panel that follows, `panel`; after that what
-    /// is wanted after the sweep.
+    /// What is asked for meanwhile: a panel's next block; after the last one the first of the panel that follows, `panel`;
+    /// after that what is wanted after the sweep.
     @_alwaysEmitIntoClient @inline(__always)
     func next(_ block: UnsafeRawPointer?, panel: Int, panelStride: Int) -> UnsafeRawPointer {
         if let block { return block }
@@ -63,8 +63,8 @@ public struct PanelSweep {
 
 /// What a sweep leaves to the machine it runs on.
 public struct SweepTuning: Sendable, Hashable {
-    /// Panels that tiles take together where several tiles share them: 1 or 2. Two halve the reads of the activations, and want a
-    /// first-level cache for 32 KiB of weights and a tile.
+    /// Panels that tiles take together where several tiles share them: 1 or 2. Two halve the reads of the activations, and want
+    /// a first-level cache for 32 KiB of weights and a tile.
     public var sharedPanels: Int
     /// Up to this many tiles read bf16 weights as they are stored; more read them widened once into the first-level cache.
     public var directTiles: Int

@@ -1,8 +1,8 @@
-/// Arithmetic on activations that are rounded to a smaller type on their way to an expert's matrices: what the kernels over bytes
-/// (``ByteDotSet``) and over pairs of bf16 numbers (``PairDotSet``) share.
+/// Arithmetic on activations that are rounded to a smaller type on their way to an expert's matrices: what the kernels over
+/// bytes (``ByteDotSet``) and over pairs of bf16 numbers (``PairDotSet``) share.
 ///
-/// Tiles of rows hold groups of ``RoundedActivations/group`` values of k one after the other, a block of k at the distance of fp32 tiles. What a group
-/// holds is the set's own.
+/// Tiles of rows hold groups of ``RoundedActivations/group`` values of k one after the other, a block of k at the distance of
+/// fp32 tiles. What a group holds is the set's own.
 public protocol RoundingArithmetic: VectorArithmetic {
     /// Words that a group takes for each row.
     static var groupWords: Int { get }
@@ -12,7 +12,8 @@ public protocol RoundingArithmetic: VectorArithmetic {
 
     /// Panels that a sweep takes together.
     static func panelsTogether(_ sweep: PanelSweep) -> Int
-    /// Multiplies all tiles of rows by one block of k of some panels; the sums go to the accumulators, which earlier blocks' are in.
+    /// Multiplies all tiles of rows by one block of k of some panels; the sums go to the accumulators, which earlier blocks'
+    /// are in.
     static func multiply(_ sweep: PanelSweep, _ block: PanelBlock)
 }
 
@@ -55,8 +56,8 @@ public struct PanelBlock {
     }
 }
 
-/// The macro-kernel over rounded activations: as ``sweepPanels(_:_:)``, but nothing is widened, and the epilogue leaves rounded numbers for
-/// the next reduction. `sweep.widened` holds a group for each row.
+/// The macro-kernel over rounded activations: as ``sweepPanels(_:_:)``, but nothing is widened, and the epilogue leaves rounded
+/// numbers for the next reduction. `sweep.widened` holds a group for each row.
 @_alwaysEmitIntoClient @inline(__always)
 public func sweepRounded<ISA: RoundingArithmetic>(_: ISA.Type, _ sweep: PanelSweep) {
     let panelStride = sweep.format.panelBytes(sweep.depth)
@@ -109,7 +110,8 @@ func finishRounded<ISA: RoundingArithmetic>(
     }
 }
 
-/// Puts a panel's activations beside those of its neighbours; a group of them is rounded together. Ranges of panels begin at whole groups.
+/// Puts a panel's activations beside those of its neighbours; a group of them is rounded together. Ranges of panels begin at
+/// whole groups.
 @_alwaysEmitIntoClient @inline(__always)
 func collect<ISA: RoundingArithmetic>(
     _: ISA.Type, _ sweep: PanelSweep, panel: Int, columns: Int, _ sums: UnsafePointer<Float>,
@@ -146,8 +148,8 @@ func collect<ISA: RoundingArithmetic>(
         var row = 0
         while row < rows {
             ISA.roundGroup(
-                sweep.widened + (first &+ row) &* RoundedActivations.group, to: place.assumingMemoryBound(to: UInt32.self), row: row,
-                rows: rows)
+                sweep.widened + (first &+ row) &* RoundedActivations.group,
+                to: place.assumingMemoryBound(to: UInt32.self), row: row, rows: rows)
             row &+= 1
         }
         tile &+= 1

@@ -1,8 +1,8 @@
 import CPlatform
 import MicroKernels
 
-/// Products of bytes by `vpmaddubsw`, which sums pairs in 16 bits. Nibbles need no more for a whole group of 32 k; bytes are widened to 32
-/// bits pair by pair.
+/// Products of bytes by `vpmaddubsw`, which sums pairs in 16 bits. Nibbles need no more for a whole group of 32 k; bytes are
+/// widened to 32 bits pair by pair.
 enum AVX2Bytes: ByteDotSet, FusedArithmetic {
     typealias Vector = SIMD8<Float>
     typealias Words = SIMD8<UInt32>

@@ -2,13 +2,13 @@
 public protocol ByteDotKernels: SweepKernels {
     /// The instructions they use, as processors' manuals name them.
     var name: String { get }
-    /// Independent chains of products of bytes, twelve of them: what the arithmetic of one core can do with codes of that kind. Does
-    /// 12 × lanes × 8 operations a step.
+    /// Independent chains of products of bytes, twelve of them: what the arithmetic of one core can do with codes of that kind.
+    /// Does 12 × lanes × 8 operations a step.
     func dotChains(_ code: PanelCode, steps: Int, seed: UInt32) -> UInt32
 }
 
-/// See ``ByteDotKernels/dotChains(_:steps:seed:)``. Each chain's result is the next product's factor, or the compiler would find all
-/// products alike.
+/// See ``ByteDotKernels/dotChains(_:steps:seed:)``. Each chain's result is the next product's factor, or the compiler would
+/// find all products alike.
 @_alwaysEmitIntoClient @inline(__always)
 public func byteDotChains<ISA: ByteDotSet>(_: ISA.Type, _ code: PanelCode, steps: Int, seed: UInt32) -> UInt32 {
     code == .int4

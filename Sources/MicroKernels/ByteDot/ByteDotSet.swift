@@ -1,6 +1,6 @@
-/// Arithmetic on bytes as the kernels over int8 activations see it: words of four bytes, as many as ``VectorArithmetic/Vector`` has
-/// lanes. All sums of bytes are exact, so sets differ in speed alone, and their results are the same bits wherever multiply-adds are
-/// rounded once.
+/// Arithmetic on bytes as the kernels over int8 activations see it: words of four bytes, as many as ``VectorArithmetic/Vector``
+/// has lanes. All sums of bytes are exact, so sets differ in speed alone, and their results are the same bits wherever
+/// multiply-adds are rounded once.
 public protocol ByteDotSet: RoundingArithmetic, ColumnArithmetic {
     /// Four bytes a lane, or the sum of a lane.
     associatedtype Words: SIMD where Words.Scalar == UInt32
@@ -9,8 +9,8 @@ public protocol ByteDotSet: RoundingArithmetic, ColumnArithmetic {
     static func byteDot(_ sum: Words, _ weights: Words, _ activations: Words) -> Words
     /// What is taken for a weight of 0 by ``byteDot(_:_:_:)``: 128 where the instruction wants weights without signs.
     static var byteOffset: Int32 { get }
-    /// sum + the four products of each lane's weights of 0 … 15, for up to eight of these; not a sum yet, but what ``total(_:)`` makes
-    /// one.
+    /// sum + the four products of each lane's weights of 0 … 15, for up to eight of these; not a sum yet, but what
+    /// ``total(_:)`` makes one.
     static func nibbleDot(_ sum: Words, _ weights: Words, _ activations: Words) -> Words
     static func total(_ sum: Words) -> Words
     /// Sums with signs as fp32.
@@ -93,12 +93,13 @@ extension ByteDotSet {
 
 /// Where bytes lie, the same for every set.
 ///
-/// **Weights.** A panel holds 16 columns as elsewhere (see ``PanelLayout``), its reduction blocks of 256 k each begin with the scales of
-/// ``PanelCoding``. Then come the codes in groups of 32 k. int8: for each quad of k, the 16 columns' four bytes. int4: for each of the
-/// first four quads likewise, with the code of the quad four further on in the high half of each byte.
+/// **Weights.** A panel holds 16 columns as elsewhere (see ``PanelLayout``), its reduction blocks of 256 k each begin with the
+/// scales of ``PanelCoding``. Then come the codes in groups of 32 k. int8: for each quad of k, the 16 columns' four bytes.
+/// int4: for each of the first four quads likewise, with the code of the quad four further on in the high half of each byte.
 ///
-/// **Activations.** In tiles of rows, a block of k at the distance of fp32 tiles; a block holds its groups of 32 k one after the other.
-/// A group is, for each row, its scale (fp32) and the sum of its bytes (Int32), then for each quad of k the rows' four bytes.
+/// **Activations.** In tiles of rows, a block of k at the distance of fp32 tiles; a block holds its groups of 32 k one after
+/// the other. A group is, for each row, its scale (fp32) and the sum of its bytes (Int32), then for each quad of k the rows'
+/// four bytes.
 public enum ByteDotLayout {
     /// Bytes of a group's codes.
     @_alwaysEmitIntoClient @inline(__always)

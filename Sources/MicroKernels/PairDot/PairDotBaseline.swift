@@ -1,5 +1,5 @@
-/// Pairs on every machine of the architecture, widened: the arithmetic of ``Baseline``. Where that multiplies and then adds, sums of these
-/// products are still those of a fused multiply-add.
+/// Pairs on every machine of the architecture, widened: the arithmetic of ``Baseline``. Where that multiplies and then adds,
+/// sums of these products are still those of a fused multiply-add.
 enum BaselinePairs: PairDotSet {
     typealias Vector = SIMD4<Float>
     typealias Words = SIMD4<UInt32>

@@ -50,8 +50,8 @@ package struct Comparison: Sendable {
 /// Times contenders in rounds (ceilings, A, B, …, ceilings, A, B, …), so that whatever the machine does meanwhile happens to
 /// all of them, and checks the very calls that it times.
 ///
-/// A contender cannot know which calls are checked: the first on every input, the last of all, and one in eight of the
-/// others, at random. Before such a call everything that an earlier one left is ruined; after it the output is compared with the oracle
+/// A contender cannot know which calls are checked: the first on every input, the last of all, and one in eight of the others,
+/// at random. Before such a call everything that an earlier one left is ruined; after it the output is compared with the oracle
 /// and the input with its fingerprint. One failure, and the contender has no measurement.
 package struct InterleavedTimer: Sendable {
     package let plan: SamplingPlan

@@ -1,7 +1,7 @@
 import MoEKernel
 
-/// Compares a layer's logits, routing or output with the oracle, each within what fp32 arithmetic allows. Rounded activations are checked to be
-/// rounded as in float64, but for those that fp32's error explains.
+/// Compares a layer's logits, routing or output with the oracle, each within what fp32 arithmetic allows. Rounded activations
+/// are checked to be rounded as in float64, but for those that fp32's error explains.
 package struct LayerCheck: OutputCheck {
     package let oracle: LayerOracle
     package let tolerance: Tolerance
@@ -115,8 +115,8 @@ package struct LayerCheck: OutputCheck {
         try errors.verify(tokens: tokens.count)
     }
 
-    /// The squared errors of all tokens. A flip explains as much in one of them as leaving the rounding of activations out does, but not in
-    /// all.
+    /// The squared errors of all tokens. A flip explains as much in one of them as leaving the rounding of activations out
+    /// does, but not in all.
     private struct Squares {
         var found = 0.0
         var exact = 0.0

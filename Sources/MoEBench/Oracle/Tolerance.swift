@@ -49,7 +49,8 @@ package struct Tolerance: Sendable, Hashable {
         return Self.safety * Self.unit * squares.squareRoot()
     }
 
-    /// The squared error of an expert's inner values, which gate and up sums of `width` products and an activation make, in units of 2⁻²⁴.
+    /// The squared error of an expert's inner values, which gate and up sums of `width` products and an activation make, in
+    /// units of 2⁻²⁴.
     private func innerSquares(width: Int, matrices: Int) -> Double {
         Double(matrices - 1) * reduction(width) * reduction(width) + 4.0 * 4.0
     }

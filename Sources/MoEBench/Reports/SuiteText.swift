@@ -28,7 +28,8 @@ package struct SuiteText: Sendable {
         var lines = [
             terminal.styled(workload.name, .bold)
                 + "  \(workload.sizes)  \(workload.dtype)  \(workload.expert.rawValue) "
-                + "\(workload.activation.rawValue)\(workload.arithmetic == .exact ? "" : ", \(workload.arithmetic.rawValue) activations")",
+                + workload.activation.rawValue
+                + (workload.arithmetic == .exact ? "" : ", \(workload.arithmetic.rawValue) activations"),
             "  " + facts(report),
         ]
         let reads = ceilings.reads.map {

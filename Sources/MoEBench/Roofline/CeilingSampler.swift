@@ -3,8 +3,8 @@ import MoEKernel
 
 /// What the machine can do at its best, one pass at a time.
 package protocol MachineProbe: Sendable {
-    /// Runs independent products in registers on every thread, as experts of an arithmetic multiply; returns the operations done, two a
-    /// product.
+    /// Runs independent products in registers on every thread, as experts of an arithmetic multiply; returns the operations
+    /// done, two a product.
     func dot(_ arithmetic: ExpertArithmetic) -> Int
     /// Reads a buffer once, on every thread; returns the bytes read.
     func read() -> Int
@@ -101,8 +101,8 @@ package final class CeilingSampler {
     }
 
     /// The buffer whose reading is the ceiling for a working set: the next lower power of two, so that it lies in the same
-    /// cache or a nearer one and the ceiling is never set too low. nil for working sets that are too small to measure: what they
-    /// are bound by is arithmetic.
+    /// cache or a nearer one and the ceiling is never set too low. nil for working sets that are too small to measure: what
+    /// they are bound by is arithmetic.
     package static func bufferBytes(forWorkingSet bytes: Int) -> Int? {
         guard bytes >= smallestBuffer else { return nil }
         let power = 1 << (Int.bitWidth - 1 - bytes.leadingZeroBitCount)

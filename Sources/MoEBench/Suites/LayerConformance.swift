@@ -113,8 +113,8 @@ package enum LayerConformance {
         return cases
     }
 
-    /// Bf16 activations: few rows, each number of rows that a full tile may have, several tiles; odd lengths; inputs of experts that are
-    /// computed before they are rounded.
+    /// Bf16 activations: few rows, each number of rows that a full tile may have, several tiles; odd lengths; inputs of experts
+    /// that are computed before they are rounded.
     private static func pairCases(_ set: CPUInstructionSet) throws(MoEError) -> [Case] {
         var cases: [Case] = []
         func add(

@@ -47,8 +47,8 @@ import Testing
         Case(code: .int8, group: 32, hidden: 7, expertHidden: 3),
     ]
 
-    /// Every token within fp32 rounding of the reference, but for those where an inner activation lies so near the middle of two bytes
-    /// that fp32 and float64 round it differently: those are rare, and off by a step of one value.
+    /// Every token within fp32 rounding of the reference, but for those where an inner activation lies so near the middle of
+    /// two bytes that fp32 and float64 round it differently: those are rare, and off by a step of one value.
     @Test(arguments: cases) func agreesWithReference(_ test: Case) throws {
         let configuration = try test.configuration()
         let source = StoredWeights(configuration: configuration, stored: test.format, scales: test.scales)
@@ -169,8 +169,8 @@ import Testing
         #expect(y[192...].allSatisfy { !$0.isNaN })
     }
 
-    /// What the documentation says of the error, on weights that were quantised from numbers: int8 activations cost an output 1 to 2 %,
-    /// whatever the weights' code.
+    /// What the documentation says of the error, on weights that were quantised from numbers: int8 activations cost an output 1
+    /// to 2 %, whatever the weights' code.
     @Test(arguments: [WeightQuantisation.int8, .int8Block, .int4, .int4Group128, .int4Zero])
     func costsAboutOnePercent(_ form: WeightQuantisation) throws {
         let configuration = try MoEConfiguration(experts: 8, topK: 2, hidden: 512, expertHidden: 384)

@@ -3,11 +3,11 @@ import Testing
 
 @testable import MoEKernel
 
-/// Experts on bf16 activations: the kernels against the arithmetic of `vdpbf16ps` in plain loops, bit for bit, and layers against the float64
-/// reference that rounds activations by the same rule.
+/// Experts on bf16 activations: the kernels against the arithmetic of `vdpbf16ps` in plain loops, bit for bit, and layers
+/// against the float64 reference that rounds activations by the same rule.
 @Suite struct PairDotTests {
-    /// Depths below, at and above pairs, groups and blocks; rows that fill one tile and several; columns that fill panels and do not,
-    /// as many panels as a lone tile of so many rows takes together.
+    /// Depths below, at and above pairs, groups and blocks; rows that fill one tile and several; columns that fill panels and
+    /// do not, as many panels as a lone tile of so many rows takes together.
     static let shapes: [(depth: Int, columns: Int, rows: Int)] = [
         (1, 1, 1), (2, 70, 2), (3, 81, 3), (31, 72, 4), (32, 65, 5), (33, 112, 6), (64, 130, 1), (255, 70, 7),
         (256, 64, 8), (257, 129, 9), (300, 31, 10), (511, 48, 11), (512, 112, 12), (513, 80, 25), (129, 150, 40),
@@ -151,8 +151,8 @@ import Testing
         Case(hidden: 7, expertHidden: 3),
     ]
 
-    /// Every token within fp32 rounding of the reference, but for those where an activation lies so near the middle of two bf16 numbers that
-    /// fp32 and float64 round it differently: those are rare, and off by a step of one value.
+    /// Every token within fp32 rounding of the reference, but for those where an activation lies so near the middle of two bf16
+    /// numbers that fp32 and float64 round it differently: those are rare, and off by a step of one value.
     @Test(arguments: cases) func agreesWithReference(_ test: Case) throws {
         let configuration = try test.configuration()
         let source = StoredWeights(configuration: configuration, stored: test.format)
@@ -234,8 +234,8 @@ import Testing
         #expect(y == expected)
     }
 
-    /// Rounding is ``BFloat16``'s, of every kind of number: middles between neighbours, both zeros, the smallest and the largest, what is
-    /// not finite.
+    /// Rounding is ``BFloat16``'s, of every kind of number: middles between neighbours, both zeros, the smallest and the
+    /// largest, what is not finite.
     @Test func roundsAsBFloat16() throws {
         let odd: [Float] = [
             0, -0.0, 1, 1 + 0x1p-8, 1 + 0x1p-7, 1 + 0x1p-8 + 0x1p-23, 1 + 3 * 0x1p-8, -(1 + 3 * 0x1p-8), 0x1p-126,

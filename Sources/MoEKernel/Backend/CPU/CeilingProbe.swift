@@ -48,8 +48,8 @@ package final class CeilingProbe: Sendable {
         pattern = best.pattern
     }
 
-    /// Independent products in registers on every thread, as experts of an arithmetic multiply: of fp32 numbers, of bytes or of pairs of bf16
-    /// numbers. Returns the operations done, two a product.
+    /// Independent products in registers on every thread, as experts of an arithmetic multiply: of fp32 numbers, of bytes or of
+    /// pairs of bf16 numbers. Returns the operations done, two a product.
     package func dot(_ arithmetic: ExpertArithmetic) -> Int {
         // Seeds are each task's own; what chains return reaches memory that others can see, so the work cannot be left out.
         switch arithmetic {
@@ -72,8 +72,9 @@ package final class CeilingProbe: Sendable {
     }
 
     /// Runs twelve chains of `products` a lane and step in each task.
-    private func chains(lanes: Int, products: Int, _ run: @escaping @Sendable (_ steps: Int, _ task: Int) -> UInt32) -> Int
-    {
+    private func chains(
+        lanes: Int, products: Int, _ run: @escaping @Sendable (_ steps: Int, _ task: Int) -> UInt32
+    ) -> Int {
         let tasks = pool.threads * Self.piecesPerThread
         let sink = Atomic<UInt32>(0)
         withUnsafePointer(to: sink) { sink in

@@ -2,8 +2,8 @@ import MicroKernels
 import Synchronization
 
 extension PanelFormat {
-    /// The smallest format that holds stored tensors exactly: as they are stored where they are stored alike, else fp32, which holds
-    /// every weight.
+    /// The smallest format that holds stored tensors exactly: as they are stored where they are stored alike, else fp32, which
+    /// holds every weight.
     ///
     /// Codes stay codes where their scales can be kept: groups of a multiple of 16, or of the whole row.
     static func holding(
@@ -36,8 +36,8 @@ extension WeightFormat {
 }
 
 extension PanelCoding {
-    /// The longest run of k whose weights share a scale in every reduction block, as a power of two; nil where that is below 16. A
-    /// longer group's scale is repeated.
+    /// The longest run of k whose weights share a scale in every reduction block, as a power of two; nil where that is below
+    /// 16. A longer group's scale is repeated.
     static func groupShift(_ group: Int, depth: Int) -> Int? {
         if group >= depth { return 8 }
         let shift = min(group.trailingZeroBitCount, 8)
@@ -81,7 +81,8 @@ extension ExpertArithmetic {
             }
         throw .weights(
             tensor: source.describe(name),
-            problem: "is stored in \(stored); expected \(expected), which arithmetic on \(rawValue) activations multiplies")
+            problem: "is stored in \(stored); expected \(expected), which arithmetic on \(rawValue) activations "
+                + "multiplies")
     }
 }
 

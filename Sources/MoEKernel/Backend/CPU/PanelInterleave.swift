@@ -7,9 +7,10 @@ import MicroKernels
 
 /// The inner loops of packing: sixteen rows of a matrix, one after the other, into the layout of one panel.
 ///
-/// Sixteen rows of a power-of-two length share one cache set, so values are taken from a whole cache line of each row, eight rows at a
-/// time, while it is there. Transposing goes by interleaving vectors, two instructions for two of them, into a strip of 1 KiB; from
-/// there whole cache lines are streamed to the panel, which memory would otherwise send here first to be overwritten.
+/// Sixteen rows of a power-of-two length share one cache set, so values are taken from a whole cache line of each row, eight
+/// rows at a time, while it is there. Transposing goes by interleaving vectors, two instructions for two of them, into a strip
+/// of 1 KiB; from there whole cache lines are streamed to the panel, which memory would otherwise send here first to be
+/// overwritten.
 enum PanelInterleave {
     private static let stripBytes = 1024
     private static let hasAVX2 = cp_detect_features().avx2
@@ -67,8 +68,8 @@ enum PanelInterleave {
         return !found
     }
 
-    /// [16][depth] bf16 numbers → [depth / 2][16] pairs of two k, the first one low; an odd last k has zero beside it. Returns whether all
-    /// are finite.
+    /// [16][depth] bf16 numbers → [depth / 2][16] pairs of two k, the first one low; an odd last k has zero beside it. Returns
+    /// whether all are finite.
     static func pairs(_ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int) -> Bool {
         let rowBytes: Int = depth &* 2
         // A row's pairs are words as they stand.
@@ -92,7 +93,8 @@ enum PanelInterleave {
         words(source, target, depth, rowBytes: rowBytes, areHalves: false)
     }
 
-    /// - Parameter areHalves: Whether a word is two bf16 numbers, one of which may be infinite where an fp32 number would not be.
+    /// - Parameter areHalves: Whether a word is two bf16 numbers, one of which may be infinite where an fp32 number would not
+    ///   be.
     @inline(__always)
     private static func words(
         _ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int, rowBytes: Int, areHalves: Bool
@@ -133,7 +135,8 @@ enum PanelInterleave {
         return !found
     }
 
-    /// Eight halves each of two rows as words, low and high. Keeps the largest magnitudes: infinities and NaNs are above all others.
+    /// Eight halves each of two rows as words, low and high. Keeps the largest magnitudes: infinities and NaNs are above all
+    /// others.
     @inline(__always)
     private static func pair(
         _ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ largest: inout SIMD8<Int16>
@@ -198,8 +201,8 @@ enum PanelInterleave {
         return both
     }
 
-    /// [16] rows of codes, `rowBytes` apart, → the chunks of one reduction block from `start` on (see ``PanelCode``). Codes past the
-    /// end of a row are 0.
+    /// [16] rows of codes, `rowBytes` apart, → the chunks of one reduction block from `start` on (see ``PanelCode``). Codes
+    /// past the end of a row are 0.
     static func codes(
         _ source: UnsafeRawPointer, rowBytes: Int, start: Int, count: Int, _ code: PanelCode,
         _ target: UnsafeMutableRawPointer

@@ -1,13 +1,13 @@
-/// How far rounded activations take a layer from ``ReferenceBackend``: one that lies within its fp32 error of the middle between two
-/// neighbours may be rounded either way, in float64 and in fp32.
+/// How far rounded activations take a layer from ``ReferenceBackend``: one that lies within its fp32 error of the middle
+/// between two neighbours may be rounded either way, in float64 and in fp32.
 ///
-/// An error of deviation s, normally distributed, crosses a middle with a probability of E|error| over their distance, which is √(2/π) · s
-/// over it. Middles are 1/256 to 1/128 of a value apart for bf16, and 1/127 of the largest of 32 values for bytes. A flip moves its value by
-/// that distance.
+/// An error of deviation s, normally distributed, crosses a middle with a probability of E|error| over their distance, which is
+/// √(2/π) · s over it. Middles are 1/256 to 1/128 of a value apart for bf16, and 1/127 of the largest of 32 values for bytes. A
+/// flip moves its value by that distance.
 ///
-/// Errors here are squares, relative to the square of the output that they are part of: one of F inner values has a share of 1/F in it, if it
-/// is as large as their root mean square. Flips are independent, so their squares add, and what many of them add up to is near its
-/// expectation; a single one may be of a value eight times the root mean square.
+/// Errors here are squares, relative to the square of the output that they are part of: one of F inner values has a share of
+/// 1/F in it, if it is as large as their root mean square. Flips are independent, so their squares add, and what many of them
+/// add up to is near its expectation; a single one may be of a value eight times the root mean square.
 package struct RoundingFlips: Sendable {
     /// What a token's output is expected to be off by, squared.
     package let expected: Double
@@ -45,8 +45,9 @@ package struct RoundingFlips: Sendable {
         weightsActOnInputs = configuration.weightSide == .input
     }
 
-    /// What the largest single flip adds to a token's output, squared. It is one expert's, whose share in the output is that of its squared
-    /// weight, but not known of the shared one, nor where weights act before the activation: then it is taken to be all of it.
+    /// What the largest single flip adds to a token's output, squared. It is one expert's, whose share in the output is that of
+    /// its squared weight, but not known of the shared one, nor where weights act before the activation: then it is taken to be
+    /// all of it.
     ///
     /// - Parameter weights: Those of the token's routed experts.
     package func largest(weights: some Sequence<Double>) -> Double {
@@ -66,7 +67,8 @@ package struct RoundingFlips: Sendable {
     private struct Step {
         /// Distances in a value's magnitude, at the most.
         let count: Double
-        /// The square of a flip's error relative to the mean square of all values: of most flips, and of the largest that is allowed for.
+        /// The square of a flip's error relative to the mean square of all values: of most flips, and of the largest that is
+        /// allowed for.
         let typical: Double
         let largest: Double
 

@@ -26,8 +26,8 @@ package struct CheckpointSummary: Sendable {
         package let measured: Int?
     }
 
-    /// - Throws: what ``MoECheckpoint/init(at:pool:)`` throws of config.json and the index, and what is wrong with a layer whose
-    ///   files are there.
+    /// - Throws: what ``MoECheckpoint/init(at:pool:)`` throws of config.json and the index, and what is wrong with a layer
+    ///   whose files are there.
     package init(of folder: String) throws(MoEError) {
         let folder = CheckpointModel.cleaned(folder)
         var model = try CheckpointModel(in: folder)
