@@ -111,7 +111,8 @@ import Testing
         return y
     }
 
-    struct Case: Sendable, CustomTestStringConvertible {
+    struct Case: RoundedLayerCase {
+        static let arithmetic = ExpertArithmetic.bfloat16Activations
         var format = WeightFormat.plain(.bfloat16)
         var hidden: Int
         var expertHidden: Int
@@ -121,17 +122,8 @@ import Testing
 
         var testDescription: String { "\(format) H\(hidden) F\(expertHidden) \(expert) latent \(latent ?? 0)" }
 
-        func configuration() throws -> MoEConfiguration {
-            try MoEConfiguration(
-                experts: 5, topK: 2, hidden: hidden, expertHidden: expertHidden, expert: expert,
-                shared: .sigmoidGated(width: 40), weightSide: weightSide, latent: latent)
-        }
-        func layer(
-            _ source: any WeightSource, _ set: CPUInstructionSet? = nil, threads: Int
-        ) throws -> MoELayer {
-            try MoELayer(
-                configuration(), weights: MoEWeights(source), pool: ThreadPool(threads: threads), instructionSet: set,
-                arithmetic: .bfloat16Activations)
+        func source() throws -> StoredWeights {
+            StoredWeights(configuration: try configuration(), stored: format)
         }
     }
 
@@ -151,60 +143,9 @@ import Testing
         Case(hidden: 7, expertHidden: 3),
     ]
 
-    /// Every token within fp32 rounding of the reference, but for those where an activation lies so near the middle of two bf16
-    /// numbers that fp32 and float64 round it differently: those are rare, and off by a step of one value.
-    @Test(arguments: cases) func agreesWithReference(_ test: Case) throws {
-        let configuration = try test.configuration()
-        let source = StoredWeights(configuration: configuration, stored: test.format)
-        let reference = ReferenceBackend(configuration, source: source, arithmetic: .bfloat16Activations)
-        let tokens = 60
-        let x = try Tensor<Float>.random([tokens, test.hidden], seed: 4)
-        let expected = try reference.forward(x.elements).y
-        let norm = typicalRowNorm(expected, rows: tokens)
-        let bound = layerTolerance(hidden: test.hidden, expertHidden: test.expertHidden)
-        for set in CPUInstructionSet.supported {
-            let y = try test.layer(source, set, threads: 2).forward(x).y.elements
-            var flipped = 0
-            for token in 0..<tokens {
-                let row = token * test.hidden..<(token + 1) * test.hidden
-                let error = relativeError(y[row], expected[row], floor: norm)
-                if error > bound { flipped += 1 }
-                #expect(error < 0.01, "\(set) token \(token)")
-            }
-            #expect(flipped <= 6, "\(set): \(flipped) of \(tokens) tokens are beyond fp32 rounding")
-        }
-    }
+    @Test(arguments: cases) func agreesWithReference(_ test: Case) throws { try expectAgreement(test) }
 
-    /// Bitwise the same for every split of a batch, number of threads, and set with fused multiply-add.
-    @Test(arguments: cases) func isDeterministic(_ test: Case) throws {
-        let source = StoredWeights(configuration: try test.configuration(), stored: test.format)
-        let tokens = 33
-        let x = try Tensor<Float>.random([tokens, test.hidden], seed: 9)
-        var fused: [UInt32]?
-        for set in CPUInstructionSet.supported {
-            var expected: [UInt32]?
-            for threads in 1...3 {
-                let layer = try test.layer(source, set, threads: threads)
-                let bits = try layer.forward(x).y.elements.map(\.bitPattern)
-                if expected == nil { expected = bits }
-                #expect(bits == expected, "\(set) \(threads) threads")
-                // In pieces of 1, 2, 3, … tokens.
-                var (first, count) = (0, 1)
-                var pieces: [UInt32] = []
-                while first < tokens {
-                    let range = first * test.hidden..<min(first + count, tokens) * test.hidden
-                    let part = try Tensor(shape: [range.count / test.hidden, test.hidden], Array(x.elements[range]))
-                    pieces += try layer.forward(part).y.elements.map(\.bitPattern)
-                    first += count
-                    count += 1
-                }
-                #expect(pieces == expected, "\(set) \(threads) threads, in pieces")
-            }
-            guard set != .baseline else { continue }
-            if fused == nil { fused = expected }
-            #expect(expected == fused, "\(set)")
-        }
-    }
+    @Test(arguments: cases) func isDeterministic(_ test: Case) throws { try expectDeterminism(test) }
 
     /// Rows of inputs and rows of outputs are packed to the same panels.
     @Test(arguments: [(16, 16), (257, 33), (2051, 40)]) func transposedIsTheSame(hidden: Int, expertHidden: Int) throws
