@@ -68,8 +68,8 @@ public struct CPUTuning: Sendable, Hashable {
         tasksPerThread = 16
     }
 
-    /// More row tiles than any expert gets at a time, and still a number that people read and write: with it weights are never
-    /// widened first.
+    /// For "always": more row tiles than a task has but in the shortest of reductions, and yet a number that people read and
+    /// write in `MOE_TUNING`.
     private static let everyTileDirect = 1000
 
     /// The table's entry for this machine.
