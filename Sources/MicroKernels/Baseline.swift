@@ -144,8 +144,8 @@ enum Baseline: InstructionSet {
 /// The kernels of ``Baseline``.
 public struct BaselineKernels: KernelSet {
     public init() {}
-    public var panelsTogether: Int { 2 }
-    public var lanes: Int { 4 }
+    public var panelsTogether: Int { Baseline.panelsTogether(.float32, rows: 1) }
+    public var lanes: Int { Baseline.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepPanels(Baseline.self, sweep) }
     public func select(_ selection: RouterSelection) { selectExperts(Baseline.self, selection) }
     public func combine(_ combine: CombineRows) { combineRows(Baseline.self, combine) }

@@ -1,6 +1,7 @@
 /// Kernels that pack activations and sweep panels of weights, as the library calls them: once a task, never in an inner loop.
 public protocol SweepKernels: Sendable {
-    /// The most panels a sweep of a single tile takes together; accumulators must hold rows × 16 × this many floats.
+    /// The most panels a sweep of a single tile takes together; accumulators must hold rows × 16 × this many floats. A tile of
+    /// one row takes the most.
     var panelsTogether: Int { get }
     /// Lanes of its vectors.
     var lanes: Int { get }

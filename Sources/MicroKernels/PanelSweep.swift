@@ -50,12 +50,21 @@ public struct PanelSweep {
         self.epilogue = epilogue
         self.tuning = tuning
     }
+
+    /// What is asked for meanwhile: a panel's next block; after the last one the first of the panel that follows, `panel`;
+    /// after that what is wanted after the sweep.
+    @_alwaysEmitIntoClient @inline(__always)
+    func next(_ block: UnsafeRawPointer?, panel: Int, panelStride: Int) -> UnsafeRawPointer {
+        if let block { return block }
+        let following: UnsafeRawPointer = weights + panel &* panelStride
+        return panel >= panels.upperBound ? after ?? following : following
+    }
 }
 
 /// What a sweep leaves to the machine it runs on.
 public struct SweepTuning: Sendable, Hashable {
-    /// Panels that tiles take together where several tiles share them: 1 or 2. Two halve the reads of the activations, and want a
-    /// first-level cache for 32 KiB of weights and a tile.
+    /// Panels that tiles take together where several tiles share them: 1 or 2. Two halve the reads of the activations, and want
+    /// a first-level cache for 32 KiB of weights and a tile.
     public var sharedPanels: Int
     /// Up to this many tiles read bf16 weights as they are stored; more read them widened once into the first-level cache.
     public var directTiles: Int
@@ -153,12 +162,8 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
             // Each tile asks for its share of the next block, spread evenly over its steps: a burst would fill the processor's
             // queue of misses and stop the arithmetic until it drains. Into the second level, since the first is full with this
             // block and the activations.
-            //
-            // After a panel's last block comes the first of the panels that follow this group.
-            let last = block &+ 1 == blocks
-            let over = panel &+ group >= sweep.panels.upperBound
-            let following: UnsafeRawPointer = sweep.weights + (panel &+ group) &* panelStride
-            let next: UnsafeRawPointer = last ? (over ? sweep.after ?? following : following) : source + fullBlock
+            let next = sweep.next(
+                block &+ 1 < blocks ? source + fullBlock : nil, panel: panel &+ group, panelStride: panelStride)
             let nextStep: Int = sweep.format.rowBytes / split.count
             var tile = 0
             while tile < split.count {

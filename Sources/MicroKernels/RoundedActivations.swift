@@ -1,19 +1,34 @@
-/// Arithmetic on activations that are rounded to a smaller type on their way to an expert's matrices: what the kernels over bytes
-/// (``ByteDotSet``) and over pairs of bf16 numbers (``PairDotSet``) share.
+/// Arithmetic on activations that are rounded to a smaller type on their way to an expert's matrices: what the kernels over
+/// bytes (``ByteDotSet``) and over pairs of bf16 numbers (``PairDotSet``) share.
 ///
-/// Tiles of rows hold groups of 32 values of k one after the other, a block of k at the distance of fp32 tiles. What a group holds is the
-/// set's own.
+/// Tiles of rows hold groups of ``RoundedActivations/group`` values of k one after the other, a block of k at the distance of
+/// fp32 tiles. What a group holds is the set's own.
 public protocol RoundingArithmetic: VectorArithmetic {
-    /// Words that a group of 32 activations takes for each row.
+    /// Words that a group takes for each row.
     static var groupWords: Int { get }
-    /// Rounds 32 values of one row to its place in a group of a tile of `rows` rows.
+    /// Rounds a group's values of one row to its place in a group of a tile of `rows` rows.
     static func roundGroup(
         _ values: UnsafePointer<Float>, to group: UnsafeMutablePointer<UInt32>, row: Int, rows: Int)
 
     /// Panels that a sweep takes together.
     static func panelsTogether(_ sweep: PanelSweep) -> Int
-    /// Multiplies all tiles of rows by one block of k of some panels; the sums go to the accumulators, which earlier blocks' are in.
+    /// Multiplies all tiles of rows by one block of k of some panels; the sums go to the accumulators, which earlier blocks'
+    /// are in.
     static func multiply(_ sweep: PanelSweep, _ block: PanelBlock)
+}
+
+/// What is the same for all of them.
+public enum RoundedActivations {
+    /// Values of k that are rounded together. A block has eight such groups.
+    @_alwaysEmitIntoClient @inline(__always) public static var group: Int { 32 }
+}
+
+extension RoundingArithmetic {
+    /// Words of a tile of `rows` rows from its block's start to the group that k is in.
+    @_alwaysEmitIntoClient @inline(__always)
+    static func groupOffset(_ k: Int, rows: Int) -> Int {
+        ((k & 255) / RoundedActivations.group) &* groupWords &* rows
+    }
 }
 
 /// One reduction block of neighbouring panels.
@@ -41,8 +56,8 @@ public struct PanelBlock {
     }
 }
 
-/// The macro-kernel over rounded activations: as ``sweepPanels(_:_:)``, but nothing is widened, and the epilogue leaves rounded numbers for
-/// the next reduction. `sweep.widened` holds 32 floats for each row.
+/// The macro-kernel over rounded activations: as ``sweepPanels(_:_:)``, but nothing is widened, and the epilogue leaves rounded
+/// numbers for the next reduction. `sweep.widened` holds a group for each row.
 @_alwaysEmitIntoClient @inline(__always)
 public func sweepRounded<ISA: RoundingArithmetic>(_: ISA.Type, _ sweep: PanelSweep) {
     let panelStride = sweep.format.panelBytes(sweep.depth)
@@ -57,10 +72,8 @@ public func sweepRounded<ISA: RoundingArithmetic>(_: ISA.Type, _ sweep: PanelSwe
         var block = 0
         while block < blocks {
             let source: UnsafeRawPointer = stream + block &* fullBlock
-            let over = panel &+ group >= sweep.panels.upperBound
-            let following: UnsafeRawPointer = sweep.weights + (panel &+ group) &* panelStride
-            let next: UnsafeRawPointer =
-                block &+ 1 < blocks ? source + fullBlock : over ? sweep.after ?? following : following
+            let next = sweep.next(
+                block &+ 1 < blocks ? source + fullBlock : nil, panel: panel &+ group, panelStride: panelStride)
             ISA.multiply(
                 sweep,
                 PanelBlock(
@@ -97,18 +110,19 @@ func finishRounded<ISA: RoundingArithmetic>(
     }
 }
 
-/// Puts a panel's activations beside those of its neighbours; 32 of them are rounded together. Ranges of panels begin at whole groups.
+/// Puts a panel's activations beside those of its neighbours; a group of them is rounded together. Ranges of panels begin at
+/// whole groups.
 @_alwaysEmitIntoClient @inline(__always)
 func collect<ISA: RoundingArithmetic>(
     _: ISA.Type, _ sweep: PanelSweep, panel: Int, columns: Int, _ sums: UnsafePointer<Float>,
     _ tiles: UnsafeMutablePointer<Float>, _ tileStride: Int
 ) {
     let column: Int = panel &* columns
-    let at: Int = column & 31
+    let at: Int = column & (RoundedActivations.group &- 1)
     var row = 0
     while row < sweep.tiles.rows {
         let from = UnsafeRawPointer(sums + row &* 16)
-        let to = UnsafeMutableRawPointer(sweep.widened + (row &* 32 &+ at))
+        let to = UnsafeMutableRawPointer(sweep.widened + (row &* RoundedActivations.group &+ at))
         to.storeBytes(of: from.loadUnaligned(as: SIMD8<Float>.self), as: SIMD8<Float>.self)
         if columns == 16 {
             (to + 32).storeBytes(of: (from + 32).loadUnaligned(as: SIMD8<Float>.self), as: SIMD8<Float>.self)
@@ -116,26 +130,26 @@ func collect<ISA: RoundingArithmetic>(
         if panel &+ 1 == sweep.panels.upperBound {
             // What the group lacks is 0, as its weights are.
             var rest: Int = at &+ columns
-            while rest < 32 {
-                sweep.widened[row &* 32 &+ rest] = 0
+            while rest < RoundedActivations.group {
+                sweep.widened[row &* RoundedActivations.group &+ rest] = 0
                 rest &+= 1
             }
         }
         row &+= 1
     }
-    guard at &+ columns == 32 || panel &+ 1 == sweep.panels.upperBound else { return }
+    guard at &+ columns == RoundedActivations.group || panel &+ 1 == sweep.panels.upperBound else { return }
     let block: Int = (column >> 8) &* sweep.blockStride
     var tile = 0
     while tile < sweep.tiles.count {
         let first = sweep.tiles.start(tile)
         let rows = sweep.tiles.start(tile &+ 1) &- first
-        let group: Int = ((column & 255) >> 5) &* ISA.groupWords &* rows
-        let place = UnsafeMutableRawPointer(tiles + (tile &* tileStride &+ block &+ group))
+        let place = UnsafeMutableRawPointer(
+            tiles + (tile &* tileStride &+ block &+ ISA.groupOffset(column, rows: rows)))
         var row = 0
         while row < rows {
             ISA.roundGroup(
-                sweep.widened + (first &+ row) &* 32, to: place.assumingMemoryBound(to: UInt32.self), row: row,
-                rows: rows)
+                sweep.widened + (first &+ row) &* RoundedActivations.group,
+                to: place.assumingMemoryBound(to: UInt32.self), row: row, rows: rows)
             row &+= 1
         }
         tile &+= 1
@@ -160,10 +174,10 @@ public func roundRows<ISA: RoundingArithmetic>(_: ISA.Type, _ pack: PackRows) {
                     stage(ISA.self, pack, row: row, k: at, width: width, into: values + part &* 8)
                     part &+= 1
                 }
-                let group: Int = ((k & 255) >> 5) &* ISA.groupWords &* pack.rows
+                let group: Int = ISA.groupOffset(k, rows: pack.rows)
                 ISA.roundGroup(
                     values, to: tile + ((k >> 8) &* pack.blockStride &+ group), row: row, rows: pack.rows)
-                k &+= 32
+                k &+= RoundedActivations.group
             }
             row &+= 1
         }

@@ -10,8 +10,8 @@ enum AVX2: InstructionSet, FusedArithmetic {
         return unsafeBitCast(index == 0 ? words &<< 16 : cp_upper_halves8(words), to: Vector.self)
     }
 
-    // By the conversion instruction: shifted into place and multiplied, a subnormal fp16 number would be a subnormal fp32 one, which
-    // many processors multiply a hundred times slower.
+    // By the conversion instruction: shifted into place and multiplied, a subnormal fp16 number would be a subnormal fp32 one,
+    // which many processors multiply a hundred times slower.
     @inline(__always) static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
         cp_widen_float16x8((row + index &* 16).loadUnaligned(as: SIMD8<Int16>.self))
     }
@@ -50,9 +50,10 @@ enum AVX2: InstructionSet, FusedArithmetic {
         ]
     }
 
-    // Two multiply-adds start each cycle and take four to finish, so eight sums in flight are the aim: four rows of one panel, two or
-    // three of two (3 × 4 sums, three broadcasts and a vector of weights are all 16 registers, so bf16, which wants a mask, does without).
-    // One row makes do with four, since memory is slower than that and fewer streams are prefetched better.
+    // Two multiply-adds start each cycle and take four to finish, so eight sums in flight are the aim: four rows of one panel,
+    // two or three of two (3 × 4 sums, three broadcasts and a vector of weights are all 16 registers, so bf16, which wants a
+    // mask, does without). One row makes do with four, since memory is slower than that and fewer streams are prefetched
+    // better.
     @inline(__always) static func panelsTogether(_ format: PanelFormat, rows: Int) -> Int {
         rows <= 2 || rows == 3 && format.isFloat32 ? 2 : 1
     }
@@ -161,8 +162,8 @@ enum AVX2: InstructionSet, FusedArithmetic {
 /// The kernels of x86-64-v3 processors.
 public struct AVX2Kernels: KernelSet {
     public init() {}
-    public var panelsTogether: Int { 2 }
-    public var lanes: Int { 8 }
+    public var panelsTogether: Int { AVX2.panelsTogether(.float32, rows: 1) }
+    public var lanes: Int { AVX2.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepPanels(AVX2.self, sweep) }
     public func select(_ selection: RouterSelection) { selectExperts(AVX2.self, selection) }
     public func combine(_ combine: CombineRows) { combineRows(AVX2.self, combine) }

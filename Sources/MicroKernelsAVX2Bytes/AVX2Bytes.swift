@@ -1,8 +1,8 @@
 import CPlatform
 import MicroKernels
 
-/// Products of bytes by `vpmaddubsw`, which sums pairs in 16 bits. Nibbles need no more for a whole group of 32 k; bytes are widened to 32
-/// bits pair by pair.
+/// Products of bytes by `vpmaddubsw`, which sums pairs in 16 bits. Nibbles need no more for a whole group of 32 k; bytes are
+/// widened to 32 bits pair by pair.
 enum AVX2Bytes: ByteDotSet, FusedArithmetic {
     typealias Vector = SIMD8<Float>
     typealias Words = SIMD8<UInt32>
@@ -29,27 +29,27 @@ enum AVX2Bytes: ByteDotSet, FusedArithmetic {
     static func tile<Code: ByteDotCode, Zero: ZeroPointRule>(
         _: Code.Type, _: Zero.Type, rows: Int, panels: Int, _ operands: ByteDotOperands
     ) {
-        var (rows, operands) = (rows, operands)
         // Processors with AVX-512 that lack VNNI come here with tiles of up to twelve rows.
-        while rows > 6 {
-            ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
-            ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands.rows(from: 3))
-            operands = operands.rows(from: 6)
-            rows &-= 6
-        }
-        switch (rows, panels) {
-        case (1, 2): ByteDotTile<AVX2Bytes, Code, Zero, 1, 4>.run(operands)
-        case (1, _): ByteDotTile<AVX2Bytes, Code, Zero, 1, 2>.run(operands)
-        case (2, _): ByteDotTile<AVX2Bytes, Code, Zero, 2, 2>.run(operands)
-        case (3, _): ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
-        case (4, _): ByteDotTile<AVX2Bytes, Code, Zero, 4, 2>.run(operands)
-        // Ten sums or twelve leave sixteen registers no room for weights: the first three rows, then the others.
-        case (5, _):
-            ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
-            ByteDotTile<AVX2Bytes, Code, Zero, 2, 2>.run(operands.rows(from: 3))
-        default:
-            ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
-            ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands.rows(from: 3))
+        let split = TileSplit(rows: rows, tileRows: 6)
+        var part = 0
+        while part < split.count {
+            let first = split.start(part)
+            let operands = part == 0 ? operands : operands.rows(from: first)
+            switch (split.start(part &+ 1) &- first, panels) {
+            case (1, 2): ByteDotTile<AVX2Bytes, Code, Zero, 1, 4>.run(operands)
+            case (1, _): ByteDotTile<AVX2Bytes, Code, Zero, 1, 2>.run(operands)
+            case (2, _): ByteDotTile<AVX2Bytes, Code, Zero, 2, 2>.run(operands)
+            case (3, _): ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
+            case (4, _): ByteDotTile<AVX2Bytes, Code, Zero, 4, 2>.run(operands)
+            // Ten sums or twelve leave sixteen registers no room for weights: the first three rows, then the others.
+            case (5, _):
+                ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
+                ByteDotTile<AVX2Bytes, Code, Zero, 2, 2>.run(operands.rows(from: 3))
+            default:
+                ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands)
+                ByteDotTile<AVX2Bytes, Code, Zero, 3, 2>.run(operands.rows(from: 3))
+            }
+            part &+= 1
         }
     }
 }
@@ -58,8 +58,8 @@ enum AVX2Bytes: ByteDotSet, FusedArithmetic {
 public struct AVX2ByteDots: ByteDotKernels {
     public init() {}
     public var name: String { "AVX2 vpmaddubsw" }
-    public var panelsTogether: Int { 2 }
-    public var lanes: Int { 8 }
+    public var panelsTogether: Int { AVX2Bytes.panelsTogether(rows: 1) }
+    public var lanes: Int { AVX2Bytes.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepRounded(AVX2Bytes.self, sweep) }
     public func pack(_ pack: PackRows) { roundRows(AVX2Bytes.self, pack) }
     public func dotChains(_ code: PanelCode, steps: Int, seed: UInt32) -> UInt32 {

@@ -26,10 +26,13 @@ enum AVX2Pairs: PairDotSet, FusedArithmetic {
 
     // Six rows of two vectors are twelve sums, two vectors of weights, a broadcast and a mask: all sixteen registers.
     @inline(never) static func tile(rows: Int, panels: Int, _ operands: PairDotOperands) {
-        var (rows, operands) = (rows, operands)
         // Processors with AVX-512 that lack its bf16 instructions come here with tiles of up to twelve rows.
-        while rows > 0 {
-            switch (rows, panels) {
+        let split = TileSplit(rows: rows, tileRows: 6)
+        var part = 0
+        while part < split.count {
+            let first = split.start(part)
+            let operands = part == 0 ? operands : operands.rows(from: first)
+            switch (split.start(part &+ 1) &- first, panels) {
             case (1, 2): PairDotTile<AVX2Pairs, 1, 4>.run(operands)
             case (2, 2): PairDotTile<AVX2Pairs, 2, 4>.run(operands)
             case (1, _): PairDotTile<AVX2Pairs, 1, 2>.run(operands)
@@ -39,8 +42,7 @@ enum AVX2Pairs: PairDotSet, FusedArithmetic {
             case (5, _): PairDotTile<AVX2Pairs, 5, 2>.run(operands)
             default: PairDotTile<AVX2Pairs, 6, 2>.run(operands)
             }
-            operands = operands.rows(from: 6)
-            rows &-= 6
+            part &+= 1
         }
     }
 }
@@ -49,8 +51,8 @@ enum AVX2Pairs: PairDotSet, FusedArithmetic {
 public struct AVX2PairDots: PairDotKernels {
     public init() {}
     public var name: String { "AVX2 vfmadd231ps" }
-    public var panelsTogether: Int { 2 }
-    public var lanes: Int { 8 }
+    public var panelsTogether: Int { AVX2Pairs.panelsTogether(rows: 1) }
+    public var lanes: Int { AVX2Pairs.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepRounded(AVX2Pairs.self, sweep) }
     public func pack(_ pack: PackRows) { roundRows(AVX2Pairs.self, pack) }
     public func dotChains(steps: Int, seed: UInt32) -> Float { pairDotChains(AVX2Pairs.self, steps: steps, seed: seed) }

@@ -51,8 +51,8 @@ enum AVX2VNNI: ByteDotSet, FusedArithmetic {
 public struct AVX2VNNIByteDots: ByteDotKernels {
     public init() {}
     public var name: String { "AVX-VNNI vpdpbusd" }
-    public var panelsTogether: Int { 2 }
-    public var lanes: Int { 8 }
+    public var panelsTogether: Int { AVX2VNNI.panelsTogether(rows: 1) }
+    public var lanes: Int { AVX2VNNI.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepRounded(AVX2VNNI.self, sweep) }
     public func pack(_ pack: PackRows) { roundRows(AVX2VNNI.self, pack) }
     public func dotChains(_ code: PanelCode, steps: Int, seed: UInt32) -> UInt32 {

@@ -203,8 +203,8 @@ enum AVX512: InstructionSet, FusedArithmetic {
 /// The kernels of x86-64-v4 processors.
 public struct AVX512Kernels: KernelSet {
     public init() {}
-    public var panelsTogether: Int { 8 }
-    public var lanes: Int { 16 }
+    public var panelsTogether: Int { AVX512.panelsTogether(.float32, rows: 1) }
+    public var lanes: Int { AVX512.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepPanels(AVX512.self, sweep) }
     public func select(_ selection: RouterSelection) { selectExperts(AVX512.self, selection) }
     public func combine(_ combine: CombineRows) { combineRows(AVX512.self, combine) }

@@ -29,8 +29,8 @@ enum AVX512BF16: PairDotSet, FusedArithmetic {
 public struct AVX512BF16PairDots: PairDotKernels {
     public init() {}
     public var name: String { "AVX512-BF16 vdpbf16ps" }
-    public var panelsTogether: Int { 8 }
-    public var lanes: Int { 16 }
+    public var panelsTogether: Int { AVX512BF16.panelsTogether(rows: 1) }
+    public var lanes: Int { AVX512BF16.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepRounded(AVX512BF16.self, sweep) }
     public func pack(_ pack: PackRows) { roundRows(AVX512BF16.self, pack) }
     public func dotChains(steps: Int, seed: UInt32) -> Float {

@@ -54,8 +54,8 @@ enum AVX512VNNI: ByteDotSet, FusedArithmetic {
 public struct AVX512VNNIByteDots: ByteDotKernels {
     public init() {}
     public var name: String { "AVX512-VNNI vpdpbusd" }
-    public var panelsTogether: Int { 4 }
-    public var lanes: Int { 16 }
+    public var panelsTogether: Int { AVX512VNNI.panelsTogether(rows: 1) }
+    public var lanes: Int { AVX512VNNI.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepRounded(AVX512VNNI.self, sweep) }
     public func pack(_ pack: PackRows) { roundRows(AVX512VNNI.self, pack) }
     public func dotChains(_ code: PanelCode, steps: Int, seed: UInt32) -> UInt32 {

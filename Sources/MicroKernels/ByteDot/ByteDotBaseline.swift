@@ -35,8 +35,8 @@ extension Baseline: ByteDotSet {
 public struct BaselineByteDots: ByteDotKernels {
     public init() {}
     public var name: String { "plain" }
-    public var panelsTogether: Int { 1 }
-    public var lanes: Int { 4 }
+    public var panelsTogether: Int { Baseline.panelsTogether(rows: 1) }
+    public var lanes: Int { Baseline.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepRounded(Baseline.self, sweep) }
     public func pack(_ pack: PackRows) { roundRows(Baseline.self, pack) }
     public func dotChains(_ code: PanelCode, steps: Int, seed: UInt32) -> UInt32 {

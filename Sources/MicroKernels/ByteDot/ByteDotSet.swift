@@ -1,6 +1,6 @@
-/// Arithmetic on bytes as the kernels over int8 activations see it: words of four bytes, as many as ``VectorArithmetic/Vector`` has
-/// lanes. All sums of bytes are exact, so sets differ in speed alone, and their results are the same bits wherever multiply-adds are
-/// rounded once.
+/// Arithmetic on bytes as the kernels over int8 activations see it: words of four bytes, as many as ``VectorArithmetic/Vector``
+/// has lanes. All sums of bytes are exact, so sets differ in speed alone, and their results are the same bits wherever
+/// multiply-adds are rounded once.
 public protocol ByteDotSet: RoundingArithmetic, ColumnArithmetic {
     /// Four bytes a lane, or the sum of a lane.
     associatedtype Words: SIMD where Words.Scalar == UInt32
@@ -9,8 +9,8 @@ public protocol ByteDotSet: RoundingArithmetic, ColumnArithmetic {
     static func byteDot(_ sum: Words, _ weights: Words, _ activations: Words) -> Words
     /// What is taken for a weight of 0 by ``byteDot(_:_:_:)``: 128 where the instruction wants weights without signs.
     static var byteOffset: Int32 { get }
-    /// sum + the four products of each lane's weights of 0 … 15, for up to eight of these; not a sum yet, but what ``total(_:)`` makes
-    /// one.
+    /// sum + the four products of each lane's weights of 0 … 15, for up to eight of these; not a sum yet, but what
+    /// ``total(_:)`` makes one.
     static func nibbleDot(_ sum: Words, _ weights: Words, _ activations: Words) -> Words
     static func total(_ sum: Words) -> Words
     /// Sums with signs as fp32.
@@ -53,18 +53,54 @@ extension ByteDotSet {
     }
 }
 
+extension ByteDotSet {
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func panelsTogether(_ sweep: PanelSweep) -> Int {
+        sweep.tiles.count == 1 ? panelsTogether(rows: sweep.tiles.rows) : 1
+    }
+
+    /// Tiles add to the accumulators, once for each group of scales.
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func multiply(_ sweep: PanelSweep, _ block: PanelBlock) {
+        guard case .byteDot(let coding) = sweep.format else { preconditionFailure("panels that hold no bytes") }
+        let split = sweep.tiles
+        let cPanelStride: Int = split.rows &* 16
+        if block.index == 0 {
+            var place = UnsafeMutableRawPointer(sweep.accumulators)
+            var cleared = 0
+            while cleared < block.panels &* split.rows {
+                place.storeBytes(of: SIMD16(repeating: 0), as: SIMD16<Float>.self)
+                place += 64
+                cleared &+= 1
+            }
+        }
+        let a = UnsafeRawPointer(sweep.activations).assumingMemoryBound(to: UInt32.self)
+        var tile = 0
+        while tile < split.count {
+            let first = split.start(tile)
+            let rows = split.start(tile &+ 1) &- first
+            // The first tile of rows asks for the next block; for the others the weights are in the first-level cache.
+            let operands = ByteDotOperands(
+                a: a + (tile &* sweep.tileStride &+ block.index &* sweep.blockStride), tileRows: rows,
+                b: block.weights, panelStride: block.panelStride, groups: (block.depth &+ 31) >> 5, coding: coding,
+                scaleBytes: coding.scaleBytes(block.depth), c: sweep.accumulators + first &* 16,
+                cPanelStride: cPanelStride, asks: tile == 0, next: block.next)
+            Self.tile(coding, rows: rows, panels: block.panels, operands)
+            tile &+= 1
+        }
+    }
+}
+
 /// Where bytes lie, the same for every set.
 ///
-/// **Weights.** A panel holds 16 columns as elsewhere (see ``PanelLayout``), its reduction blocks of 256 k each begin with the scales of
-/// ``PanelCoding``. Then come the codes in groups of 32 k. int8: for each quad of k, the 16 columns' four bytes. int4: for each of the
-/// first four quads likewise, with the code of the quad four further on in the high half of each byte.
+/// **Weights.** A panel holds 16 columns as elsewhere (see ``PanelLayout``), its reduction blocks of 256 k each begin with the
+/// scales of ``PanelCoding``. Then come the codes in groups of 32 k. int8: for each quad of k, the 16 columns' four bytes.
+/// int4: for each of the first four quads likewise, with the code of the quad four further on in the high half of each byte.
 ///
-/// **Activations.** In tiles of rows, a block of k at the distance of fp32 tiles; a block holds its groups of 32 k one after the other.
-/// A group is, for each row, its scale (fp32) and the sum of its bytes (Int32), then for each quad of k the rows' four bytes.
+/// **Activations.** In tiles of rows, a block of k at the distance of fp32 tiles; a block holds its groups of 32 k one after
+/// the other. A group is, for each row, its scale (fp32) and the sum of its bytes (Int32), then for each quad of k the rows'
+/// four bytes.
 public enum ByteDotLayout {
-    /// Values of k that share a scale of the activations.
-    @_alwaysEmitIntoClient @inline(__always) public static var group: Int { 32 }
-
     /// Bytes of a group's codes.
     @_alwaysEmitIntoClient @inline(__always)
     public static func groupBytes(_ code: PanelCode) -> Int { code.isByte ? 512 : 256 }
@@ -78,7 +114,7 @@ public enum ByteDotLayout {
 
 /// What a register tile works on: c += a · b over one reduction block.
 public struct ByteDotOperands {
-    /// The tile's groups of activations, ``ByteDotLayout/groupWords`` words a row each.
+    /// The tile's groups of activations, ``RoundingArithmetic/groupWords`` words a row each.
     public var a: UnsafePointer<UInt32>
     /// Rows that the tile is laid out for.
     public var tileRows: Int

@@ -1,5 +1,5 @@
-/// Pairs on every machine of the architecture, widened: the arithmetic of ``Baseline``. Where that multiplies and then adds, sums of these
-/// products are still those of a fused multiply-add.
+/// Pairs on every machine of the architecture, widened: the arithmetic of ``Baseline``. Where that multiplies and then adds,
+/// sums of these products are still those of a fused multiply-add.
 enum BaselinePairs: PairDotSet {
     typealias Vector = SIMD4<Float>
     typealias Words = SIMD4<UInt32>
@@ -48,8 +48,8 @@ enum BaselinePairs: PairDotSet {
 public struct BaselinePairDots: PairDotKernels {
     public init() {}
     public var name: String { "plain" }
-    public var panelsTogether: Int { 1 }
-    public var lanes: Int { 4 }
+    public var panelsTogether: Int { BaselinePairs.panelsTogether(rows: 1) }
+    public var lanes: Int { BaselinePairs.Vector.scalarCount }
     public func sweep(_ sweep: PanelSweep) { sweepRounded(BaselinePairs.self, sweep) }
     public func pack(_ pack: PackRows) { roundRows(BaselinePairs.self, pack) }
     public func dotChains(steps: Int, seed: UInt32) -> Float {

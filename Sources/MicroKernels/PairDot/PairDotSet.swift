@@ -1,19 +1,21 @@
-/// Arithmetic on pairs of bf16 numbers, as the instruction `vdpbf16ps` does it: with weights (w₀, w₁) and activations (a₀, a₁) of two
-/// neighbouring k, a sum becomes
+/// Arithmetic on pairs of bf16 numbers, as the instruction `vdpbf16ps` does it: with weights (w₀, w₁) and activations (a₀, a₁)
+/// of two neighbouring k, a sum becomes
 ///
 ///     sum = fma(w₁, a₁, sum)
 ///     sum = fma(w₀, a₀, sum)
 ///
-/// (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, VDPBF16PS: the second products first, each accumulation rounded
-/// once, to nearest, even ones in the middle.) The product of two bf16 numbers is exact in fp32, so a multiplication and an addition make
-/// the same sum, and all sets' results are the same bits. But for numbers below fp32's normal range, 2⁻¹²⁶: the instruction takes those that
-/// come in for zero, and leaves zero for those that go out, whatever the control register says.
+/// (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, VDPBF16PS: the second products first, each
+/// accumulation rounded once, to nearest, even ones in the middle.) The product of two bf16 numbers is exact in fp32, so a
+/// multiplication and an addition make the same sum, and all sets' results are the same bits. But for numbers below fp32's
+/// normal range, 2⁻¹²⁶: the instruction takes those that come in for zero, and leaves zero for those that go out, whatever the
+/// control register says.
 public protocol PairDotSet: RoundingArithmetic {
     /// What sums are multiplied with: pairs, or one of each pair's numbers as fp32.
     associatedtype Factor: SIMD
 
-    /// Passes over a pair: one where an instruction multiplies pairs; else two, of multiply-adds with the second numbers (pass 0) and with
-    /// the first ones (pass 1). In one pass the halves of all factors would take more registers than there are beside the sums.
+    /// Passes over a pair: one where an instruction multiplies pairs; else two, of multiply-adds with the second numbers (pass
+    /// 0) and with the first ones (pass 1). In one pass the halves of all factors would take more registers than there are
+    /// beside the sums.
     static var passes: Int { get }
     /// A vector of weights, as many words of pairs as lanes.
     static func weights(_ words: UnsafeRawPointer, pass: Int) -> Factor
@@ -24,8 +26,8 @@ public protocol PairDotSet: RoundingArithmetic {
     /// The same vector, after which the compiler starts on what follows, and not before.
     static func settled(_ sum: Vector) -> Vector
 
-    /// Runs one register tile; each set lists the shapes that fill its registers without spilling. `panels` is 1, ``sharedPanels``, or
-    /// ``panelsTogether(rows:)``.
+    /// Runs one register tile; each set lists the shapes that fill its registers without spilling. `panels` is 1,
+    /// ``sharedPanels``, or ``panelsTogether(rows:)``.
     static func tile(rows: Int, panels: Int, _ operands: PairDotOperands)
     /// The most panels that several tiles of rows take together.
     static var sharedPanels: Int { get }
@@ -45,10 +47,12 @@ public struct PairDotOperands {
         self.tileRows = tileRows
     }
 
-    /// The same for the rows from `row` on.
+    /// The same for the rows from `row` on, which ask for nothing but what they have.
     @_alwaysEmitIntoClient @inline(__always)
     public func rows(from row: Int) -> PairDotOperands {
         var rest = self
+        rest.tile.next = rest.tile.b
+        rest.tile.nextStep = 0
         rest.tile.a += row
         rest.tile.c += row &* 16
         return rest
@@ -56,8 +60,8 @@ public struct PairDotOperands {
 }
 
 extension PairDotSet {
-    /// A group's 32 numbers as sixteen words of pairs, those of a pair of k side by side for all rows.
-    @_alwaysEmitIntoClient @inline(__always) public static var groupWords: Int { 16 }
+    /// A group's numbers as words of pairs, those of a pair of k side by side for all rows.
+    @_alwaysEmitIntoClient @inline(__always) public static var groupWords: Int { RoundedActivations.group / 2 }
 
     @_alwaysEmitIntoClient @inline(__always)
     public static func roundGroup(
@@ -83,6 +87,7 @@ extension PairDotSet {
     /// Tiles keep their sums in registers for the block, and ask for a share each of the next one (see ``sweepPanels(_:_:)``).
     @_alwaysEmitIntoClient @inline(__always)
     public static func multiply(_ sweep: PanelSweep, _ block: PanelBlock) {
+        guard case .bfloat16Pairs = sweep.format else { preconditionFailure("panels that hold no pairs") }
         let split = sweep.tiles
         let pairs: Int = (block.depth &+ 1) >> 1
         let nextStep: Int = 64 / split.count

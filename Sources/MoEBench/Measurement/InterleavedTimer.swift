@@ -49,8 +49,8 @@ package struct Comparison: Sendable {
 /// Times contenders in rounds (ceilings, A, B, …, ceilings, A, B, …), so that whatever the machine does meanwhile happens to
 /// all of them, and checks the very calls that it times.
 ///
-/// A contender cannot know which calls are checked: the first on every input, the last of all, and one in eight of the
-/// others, at random. Before such a call everything that an earlier one left is ruined; after it the output is compared with the oracle
+/// A contender cannot know which calls are checked: the first on every input, the last of all, and one in eight of the others,
+/// at random. Before such a call everything that an earlier one left is ruined; after it the output is compared with the oracle
 /// and the input with its fingerprint. One failure, and the contender has no measurement.
 package struct InterleavedTimer: Sendable {
     package let plan: SamplingPlan
@@ -162,8 +162,11 @@ private final class Track {
         do throws(MoEError) { try body() } catch { failure = .failed(error) }
     }
 
-    /// Refuses a median that the machine could not reach.
+    /// Refuses a median that the machine could not reach, and one that nothing says this of.
     func refuseImpossible(_ ceilings: Ceilings) {
+        if failure == nil, let resource = ceilings.missing(for: contender.implementation.work) {
+            failure = .noCeiling(resource)
+        }
         guard failure == nil, let median = Summary(nanoseconds.map { Double($0) })?.median,
             let bound = ceilings.bound(of: contender.implementation.work)
         else { return }

@@ -31,6 +31,15 @@ package struct Work: Sendable, Hashable, Codable {
         workingSet = try values.decode(Int.self, forKey: .workingSet)
     }
 
+    /// The operations that are done in an arithmetic.
+    package func operations(_ arithmetic: ExpertArithmetic) -> Int {
+        switch arithmetic {
+        case .exact: flops - byteOperations - pairOperations
+        case .int8Activations: byteOperations
+        case .bfloat16Activations: pairOperations
+        }
+    }
+
     /// A stage without multiply-adds, whose cost is neither arithmetic nor traffic.
     package static let uncounted = Work(flops: 0, bytes: 0)
 

@@ -42,26 +42,39 @@ package struct Tolerance: Sendable, Hashable {
     package func output(
         hidden: Int, expertHidden: Int, matrices: Int, experts: Int, topK: Int, logitScale: Double
     ) -> Double {
-        let inner = Double(matrices - 1) * reduction(hidden) * reduction(hidden)
-        let activation = 4.0 * 4.0
         let outer = reduction(expertHidden) * reduction(expertHidden)
-        let weight = experts > 1 ? 4 * logitScale * logitScale * reduction(hidden) * reduction(hidden) + 16 : 0
-        return Self.safety * Self.unit * (inner + activation + outer + weight + Double(topK)).squareRoot()
+        let squares =
+            innerSquares(width: hidden, matrices: matrices) + outer
+            + weightSquares(hidden: hidden, experts: experts, logitScale: logitScale) + Double(topK)
+        return Self.safety * Self.unit * squares.squareRoot()
     }
 
-    /// With rounded activations an inner value that lies within its fp32 error of the middle between two neighbours may be rounded either
-    /// way, in float64 and here. How many of `expertHidden` values are expected to be: one of error `bound` / ``safety`` relative to itself
-    /// crosses a middle with a probability of twice that over the neighbours' distance. That is 1/127 of the largest of 32 values for bytes,
-    /// and 1/256 of itself, or up to twice that, for bf16.
-    package func expectedFlips(expertHidden: Int, bound: Double, _ arithmetic: ExpertArithmetic) -> Double {
-        let steps = arithmetic == .bfloat16Activations ? 256.0 : 127
-        return min(2 * steps * bound / Self.safety, 1) * Double(expertHidden)
+    /// The squared error of an expert's inner values, which gate and up sums of `width` products and an activation make, in
+    /// units of 2⁻²⁴.
+    private func innerSquares(width: Int, matrices: Int) -> Double {
+        Double(matrices - 1) * reduction(width) * reduction(width) + 4.0 * 4.0
     }
 
-    /// Bound of what some flips add to a token's output, in the L2 norm. Each moves its value by 1/127 of a largest, or by 1/128 of itself,
-    /// either of which is taken to be eight times the root mean square of all; one more than three times those expected are allowed.
-    package func flipped(expertHidden: Int, expected: Double) -> Double {
-        8.0 / 127 * ((1 + 3 * expected) / Double(expertHidden)).squareRoot()
+    /// The squared error of a routing weight, in the same units.
+    private func weightSquares(hidden: Int, experts: Int, logitScale: Double) -> Double {
+        experts > 1 ? 4 * logitScale * logitScale * reduction(hidden) * reduction(hidden) + 16 : 0
+    }
+
+    /// What rounded activations may add to the error of a token's output; nil for exact arithmetic.
+    package func flips(
+        _ configuration: MoEConfiguration, _ arithmetic: ExpertArithmetic, logitScale: Double
+    ) -> RoundingFlips? {
+        let c = configuration
+        let matrices = c.expert.projections.count
+        var input = 0.0
+        if c.latent != nil { input += reduction(c.hidden) * reduction(c.hidden) }
+        if c.weightSide == .input {
+            input += weightSquares(hidden: c.hidden, experts: c.experts, logitScale: logitScale)
+        }
+        return RoundingFlips(
+            c, arithmetic, inner: Self.unit * innerSquares(width: c.expertWidth, matrices: matrices).squareRoot(),
+            sharedInner: Self.unit * innerSquares(width: c.hidden, matrices: matrices).squareRoot(),
+            input: Self.unit * input.squareRoot())
     }
 
     /// Bound of one element's error relative to the root mean square of its token: elements stray further than their norm.

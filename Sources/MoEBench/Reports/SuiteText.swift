@@ -28,7 +28,8 @@ package struct SuiteText: Sendable {
         var lines = [
             terminal.styled(workload.name, .bold)
                 + "  \(workload.sizes)  \(workload.dtype)  \(workload.expert.rawValue) "
-                + "\(workload.activation.rawValue)\(workload.arithmetic == .exact ? "" : ", \(workload.arithmetic.rawValue) activations")",
+                + workload.activation.rawValue
+                + (workload.arithmetic == .exact ? "" : ", \(workload.arithmetic.rawValue) activations"),
             "  " + facts(report),
         ]
         let reads = ceilings.reads.map {
@@ -37,8 +38,7 @@ package struct SuiteText: Sendable {
         lines.append(
             "  ceilings: FMA \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s; read "
                 + reads.joined(separator: ", ")
-                + (ceilings.byteDot.map { "; byte dot \(Format.significant($0.rate * 1e-9)) Gop/s" } ?? "")
-                + (ceilings.pairDot.map { "; bf16 pair dot \(Format.significant($0.rate * 1e-9)) GFLOP/s" } ?? ""))
+                + (ceilings.rounded.map { "; " + Self.products($0) } ?? ""))
         var table = TextTable([
             .init("", .left), .init("median"), .init("p95"), .init("tokens/s"), .init("GFLOP/s"),
             .init("of ceiling"),
@@ -56,6 +56,12 @@ package struct SuiteText: Sendable {
         }
         for left in report.notRun { table.add([left.name, "not run: \(left.reason)"], style: .faint) }
         return lines + table.render(terminal)
+    }
+
+    private static func products(_ rounded: Ceilings.Rounded) -> String {
+        let resource = Bound.Resource(rounded.arithmetic)
+        return "\(resource.rawValue) \(Format.significant(rounded.series.rate * 1e-9)) "
+            + (resource == .byteDot ? "Gop/s" : "GFLOP/s")
     }
 
     private func facts(_ report: WorkloadReport) -> String {

@@ -3,12 +3,9 @@ import MoEKernel
 
 /// What the machine can do at its best, one pass at a time.
 package protocol MachineProbe: Sendable {
-    /// Runs independent multiply-adds in registers on every thread; returns the floating-point operations done.
-    func multiplyAdd() -> Int
-    /// Independent products of bytes in registers on every thread; returns the operations done.
-    func byteDot() -> Int
-    /// Independent products of pairs of bf16 numbers in registers on every thread; returns the floating-point operations done.
-    func pairDot() -> Int
+    /// Runs independent products in registers on every thread, as experts of an arithmetic multiply; returns the operations
+    /// done, two a product.
+    func dot(_ arithmetic: ExpertArithmetic) -> Int
     /// Reads a buffer once, on every thread; returns the bytes read.
     func read() -> Int
 }
@@ -39,10 +36,6 @@ package final class CeilingSampler {
     ///
     /// Long enough, too, for several passes over what a cache can hold a part of: that part grows from call to call.
     private static let shortestSample: UInt64 = 5_000_000
-    /// Below this a pass takes a few microseconds, and what it measures is the start of threads, not the cache.
-    private static let smallestBuffer = 4 << 20
-    /// Beyond this no cache holds a buffer, and a pass would only take longer.
-    private static let largestBuffer = 256 << 20
 
     private struct Series {
         let pass: () -> Int
@@ -71,72 +64,61 @@ package final class CeilingSampler {
             nanoseconds.append(end - start)
         }
 
+        mutating func forget() { (work, nanoseconds) = ([], []) }
+
         var series: CeilingSeries { CeilingSeries(work: work, nanoseconds: nanoseconds) }
     }
 
     private let bufferBytes: [Int]
+    private let machine: ProbedMachine
     private var multiplyAdd: Series
-    private var byteDot: Series?
-    private var pairDot: Series?
+    private let arithmetic: ExpertArithmetic
+    /// Products of that arithmetic; nil where it is exact.
+    private var rounded: Series?
     private var reads: [Series]
 
     /// - Parameters:
     ///   - workingSets: Bytes that the implementations walk over; one read ceiling is measured for each class among them.
     ///   - arithmetic: What some of them multiply otherwise than by fp32.
+    ///   - machine: What the probes probe.
     ///   - probe: Makes a probe that reads a buffer of so many bytes.
     package init(
-        workingSets: [Int], arithmetic: ExpertArithmetic = .exact, probe: (Int) throws(MoEError) -> any MachineProbe
+        workingSets: [Int], arithmetic: ExpertArithmetic = .exact, machine: ProbedMachine = .processor,
+        probe: (Int) throws(MoEError) -> any MachineProbe
     ) throws(MoEError) {
-        bufferBytes = Set(workingSets.compactMap(Self.bufferBytes)).sorted()
+        self.machine = machine
+        bufferBytes = Set(workingSets.compactMap(machine.bufferBytes)).sorted()
         var probes: [any MachineProbe] = []
         for bytes in bufferBytes.isEmpty ? [1 << 20] : bufferBytes { probes.append(try probe(bytes)) }
-        multiplyAdd = Series(pass: probes[0].multiplyAdd)
+        let first = probes[0]
+        self.arithmetic = arithmetic
+        multiplyAdd = Series { first.dot(.exact) }
+        if arithmetic != .exact { rounded = Series { first.dot(arithmetic) } }
         reads = bufferBytes.indices.map { index in Series(pass: probes[index].read) }
         multiplyAdd.calibrate()
-        switch arithmetic {
-        case .exact: break
-        case .int8Activations: byteDot = Series(pass: probes[0].byteDot)
-        case .bfloat16Activations: pairDot = Series(pass: probes[0].pairDot)
-        }
-        byteDot?.calibrate()
-        pairDot?.calibrate()
+        rounded?.calibrate()
         for index in reads.indices { reads[index].calibrate() }
-    }
-
-    /// The buffer whose reading is the ceiling for a working set: the next lower power of two, so that it lies in the same
-    /// cache or a nearer one and the ceiling is never set too low. nil for working sets that are too small to measure: what they
-    /// are bound by is arithmetic.
-    package static func bufferBytes(forWorkingSet bytes: Int) -> Int? {
-        guard bytes >= smallestBuffer else { return nil }
-        let power = 1 << (Int.bitWidth - 1 - bytes.leadingZeroBitCount)
-        return min(power, largestBuffer)
     }
 
     package func sample() {
         multiplyAdd.sample()
-        byteDot?.sample()
-        pairDot?.sample()
+        rounded?.sample()
         for index in reads.indices { reads[index].sample() }
     }
 
     /// Forgets the samples, for a second attempt.
     package func restart() {
-        multiplyAdd.work = []
-        multiplyAdd.nanoseconds = []
-        byteDot?.work = []
-        byteDot?.nanoseconds = []
-        pairDot?.work = []
-        pairDot?.nanoseconds = []
-        for index in reads.indices {
-            reads[index].work = []
-            reads[index].nanoseconds = []
-        }
+        multiplyAdd.forget()
+        rounded?.forget()
+        for index in reads.indices { reads[index].forget() }
     }
 
     /// The ceilings of the passes so far.
     package var ceilings: Ceilings {
         Ceilings(
-            multiplyAdd: multiplyAdd.series, byteDot: byteDot?.series, pairDot: pairDot?.series,
-            reads: zip(bufferBytes, reads).map { Ceilings.Read(bufferBytes: $0, series: $1.series) })
+            multiplyAdd: multiplyAdd.series,
+            rounded: rounded.map { Ceilings.Rounded(arithmetic: arithmetic, series: $0.series) },
+            reads: zip(bufferBytes, reads).map { Ceilings.Read(bufferBytes: $0, series: $1.series) },
+            machine: machine)
     }
 }

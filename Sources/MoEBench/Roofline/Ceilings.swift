@@ -1,3 +1,5 @@
+import MoEKernel
+
 /// The machine's measured limits during one comparison.
 package struct Ceilings: Sendable, Hashable, Encodable {
     package struct Read: Sendable, Hashable, Encodable {
@@ -5,52 +7,70 @@ package struct Ceilings: Sendable, Hashable, Encodable {
         package let series: CeilingSeries
     }
 
+    /// Products of an arithmetic on rounded activations.
+    package struct Rounded: Sendable, Hashable {
+        package let arithmetic: ExpertArithmetic
+        package let series: CeilingSeries
+    }
+
     package let multiplyAdd: CeilingSeries
-    /// Products of bytes; nil where nothing in the comparison has any.
-    package let byteDot: CeilingSeries?
-    /// Products of pairs of bf16 numbers; nil likewise.
-    package let pairDot: CeilingSeries?
+    /// nil where nothing in the comparison has such products.
+    package let rounded: Rounded?
     /// By size of the buffer, rising.
     package let reads: [Read]
-    /// Whether they are a GPU's: `multiplyAdd` of the numbers that the layer multiplies, `reads` of copies.
-    package let isDevice: Bool
-    private let buffers: BufferClasses
-
-    private enum CodingKeys: CodingKey { case multiplyAdd, byteDot, pairDot, reads, isDevice }
+    /// Whose they are: on a GPU `multiplyAdd` is of the numbers that the layer multiplies, and `reads` are copies.
+    package let machine: ProbedMachine
 
     package init(
-        multiplyAdd: CeilingSeries, byteDot: CeilingSeries?, pairDot: CeilingSeries?, reads: [Read],
-        isDevice: Bool = false, buffers: BufferClasses = .processor
+        multiplyAdd: CeilingSeries, rounded: Rounded?, reads: [Read], machine: ProbedMachine = .processor
     ) {
-        self.isDevice = isDevice
-        self.buffers = buffers
+        self.machine = machine
         self.multiplyAdd = multiplyAdd
-        self.byteDot = byteDot
-        self.pairDot = pairDot
+        self.rounded = rounded
         self.reads = reads
+    }
+
+    private enum CodingKeys: CodingKey { case multiplyAdd, byteDot, pairDot, reads, copies }
+
+    /// Rounded arithmetic has a field of its own for each kind.
+    package func encode(to encoder: any Encoder) throws {
+        var values = encoder.container(keyedBy: CodingKeys.self)
+        try values.encode(multiplyAdd, forKey: .multiplyAdd)
+        try values.encodeIfPresent(products(.int8Activations), forKey: .byteDot)
+        try values.encodeIfPresent(products(.bfloat16Activations), forKey: .pairDot)
+        try values.encode(reads, forKey: machine.isDevice ? .copies : .reads)
+    }
+
+    /// The ceiling of an arithmetic's products; nil where it was not measured.
+    private func products(_ arithmetic: ExpertArithmetic) -> CeilingSeries? {
+        arithmetic == .exact ? multiplyAdd : rounded?.arithmetic == arithmetic ? rounded?.series : nil
     }
 
     /// The read ceiling of a working set's class; nil where none was measured.
     package func read(forWorkingSet bytes: Int) -> Read? {
-        guard let wanted = buffers.bufferBytes(forWorkingSet: bytes) else { return nil }
+        guard let wanted = machine.bufferBytes(forWorkingSet: bytes) else { return nil }
         return reads.first { $0.bufferBytes == wanted }
+    }
+
+    /// What the work needs and no ceiling was measured of; nil where there is nothing.
+    package func missing(for work: Work) -> Bound.Resource? {
+        ExpertArithmetic.allCases.first { work.operations($0) > 0 && products($0) == nil }.map { resource($0) }
+    }
+
+    private func resource(_ arithmetic: ExpertArithmetic) -> Bound.Resource {
+        machine.isDevice && arithmetic == .exact ? .products : .init(arithmetic)
     }
 
     /// The least time the machine could do the work in, and what sets it; nil for work that is not counted.
     package func bound(of work: Work) -> Bound? {
         var bounds: [Bound] = []
-        let flops = work.flops - work.byteOperations - work.pairOperations
-        if flops > 0, multiplyAdd.rate > 0 {
-            bounds.append(Bound(resource: isDevice ? .multiply : .multiplyAdd, amount: flops, ceiling: multiplyAdd.rate))
-        }
-        if work.byteOperations > 0, let rate = byteDot?.rate, rate > 0 {
-            bounds.append(Bound(resource: .byteDot, amount: work.byteOperations, ceiling: rate))
-        }
-        if work.pairOperations > 0, let rate = pairDot?.rate, rate > 0 {
-            bounds.append(Bound(resource: .pairDot, amount: work.pairOperations, ceiling: rate))
+        for arithmetic in ExpertArithmetic.allCases {
+            let amount = work.operations(arithmetic)
+            guard amount > 0, let rate = products(arithmetic)?.rate, rate > 0 else { continue }
+            bounds.append(Bound(resource: resource(arithmetic), amount: amount, ceiling: rate))
         }
         if work.bytes > 0, let rate = read(forWorkingSet: work.workingSet)?.series.rate, rate > 0 {
-            bounds.append(Bound(resource: isDevice ? .copy : .read, amount: work.bytes, ceiling: rate))
+            bounds.append(Bound(resource: machine.isDevice ? .copy : .read, amount: work.bytes, ceiling: rate))
         }
         return bounds.max { $0.seconds < $1.seconds }
     }
@@ -64,11 +84,21 @@ package struct Bound: Sendable, Hashable {
         case pairDot = "bf16 pair dot"
         case read
         /// On a GPU: products in registers, and a copy, whose bytes are read and written.
-        case multiply
+        case products
         case copy
 
         /// Whether it is counted in bytes.
         package var isTraffic: Bool { self == .read || self == .copy }
+
+        /// What an arithmetic's products take.
+        package init(_ arithmetic: ExpertArithmetic) {
+            self =
+                switch arithmetic {
+                case .exact: .multiplyAdd
+                case .int8Activations: .byteDot
+                case .bfloat16Activations: .pairDot
+                }
+        }
     }
 
     package let resource: Resource

@@ -113,18 +113,29 @@ package enum LayerConformance {
         return cases
     }
 
-    /// Bf16 activations: few rows, each number of rows that a full tile may have, several tiles; odd lengths.
+    /// Bf16 activations: few rows, each number of rows that a full tile may have, several tiles; odd lengths; inputs of experts
+    /// that are computed before they are rounded.
     private static func pairCases(_ set: CPUInstructionSet) throws(MoEError) -> [Case] {
         var cases: [Case] = []
-        for tokens in Array(1...12) + [40] {
+        func add(
+            tokens: Int, experts: Int, topK: Int = 1, expert: ExpertKind = .gated(.silu),
+            weightSide: WeightSide = .output, latent: Int? = nil
+        ) throws(MoEError) {
             let configuration = try MoEConfiguration(
-                experts: tokens > 12 ? 6 : 1, topK: 1, hidden: 301, expertHidden: 67,
-                expert: tokens % 3 == 0 ? .plain(.relu) : .gated(.silu), shared: .dense(width: 24),
-                weightType: .bfloat16)
+                experts: experts, topK: topK, hidden: 301, expertHidden: 67, expert: expert, shared: .dense(width: 24),
+                weightType: .bfloat16, weightSide: weightSide, latent: latent)
             cases.append(
                 Case(
-                    configuration: configuration, tokens: tokens, instructionSet: set, seed: UInt64(1200 + tokens),
-                    arithmetic: .bfloat16Activations))
+                    configuration: configuration, tokens: tokens, instructionSet: set,
+                    seed: UInt64(1200 + cases.count), arithmetic: .bfloat16Activations))
+        }
+        for tokens in Array(1...12) + [40] {
+            try add(
+                tokens: tokens, experts: tokens > 12 ? 6 : 1, expert: tokens % 3 == 0 ? .plain(.relu) : .gated(.silu))
+        }
+        for tokens in [1, 40] {
+            try add(tokens: tokens, experts: 6, topK: 2, latent: 51)
+            try add(tokens: tokens, experts: 6, topK: 2, weightSide: .input)
         }
         return cases
     }

@@ -74,8 +74,8 @@ import Testing
         workload.activations = .bfloat16Activations
         let report = try Self.report(workload, budget: 0.05)
         #expect(report.comparison.results.allSatisfy { $0.failure == nil })
-        let rate = try #require(report.comparison.ceilings.pairDot?.rate)
-        #expect(rate > 0 && report.comparison.ceilings.byteDot == nil)
+        let rounded = try #require(report.comparison.ceilings.rounded)
+        #expect(rounded.series.rate > 0 && rounded.arithmetic == .bfloat16Activations)
         let file = ResultsFile(
             reports: [report], build: "test", command: ["moe-bench"], machine: Machine(), partial: false)
         let json = String(decoding: try file.json(), as: UTF8.self)

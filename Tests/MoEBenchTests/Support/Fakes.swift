@@ -78,17 +78,13 @@ final class Fake: Implementation {
 
 /// A machine whose limits nothing reaches.
 struct FastProbe: MachineProbe {
-    func multiplyAdd() -> Int { 1 << 40 }
-    func byteDot() -> Int { 1 << 40 }
-    func pairDot() -> Int { 1 << 40 }
+    func dot(_ arithmetic: ExpertArithmetic) -> Int { 1 << 40 }
     func read() -> Int { 1 << 40 }
 }
 
 /// A machine that does a thousand operations in at least a microsecond.
 struct SlowProbe: MachineProbe {
-    func multiplyAdd() -> Int { spin() }
-    func byteDot() -> Int { spin() }
-    func pairDot() -> Int { spin() }
+    func dot(_ arithmetic: ExpertArithmetic) -> Int { spin() }
     func read() -> Int { spin() }
 
     private func spin() -> Int {

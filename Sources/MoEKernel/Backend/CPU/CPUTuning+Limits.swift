@@ -8,9 +8,9 @@ extension CPUTuning {
     /// Checks that an instruction set's kernels can run with these numbers.
     ///
     /// - Parameter instructionSet: The set that is to run.
-    /// - Throws: ``MoEError/configuration(field:value:expectation:)`` naming the first field that cannot be, its value, and what can:
-    ///   a tile that its kernels do not have (how many registers it would take, where there are fewer), panels that they do not take
-    ///   together, bytes or tasks out of bounds.
+    /// - Throws: ``MoEError/configuration(field:value:expectation:)`` naming the first field that cannot be, its value, and
+    ///   what can: a tile that its kernels do not have (how many registers it would take, where there are fewer), panels that
+    ///   they do not take together, bytes or tasks out of bounds.
     public func check(for instructionSet: CPUInstructionSet) throws(MoEError) {
         let kernels = TileLimits(instructionSet)
         try Self.check(
@@ -64,7 +64,7 @@ private struct TileLimits {
     let rows: Int
     /// The most panels that the tiles of several row blocks take together.
     let sharedPanels: Int
-    /// Whether such tiles read bf16 and fp16 as well as fp32.
+    /// Whether such tiles read bf16 as well as fp32.
     let widens: Bool
     /// Vectors of a panel's 16 columns, and vector registers of the processor.
     private let vectors: Int
@@ -84,7 +84,8 @@ private struct TileLimits {
         }
     }
 
-    /// What a tile needs beyond the registers there are, as the end of a sentence; empty where it would fit, or could be no tile.
+    /// What a tile needs beyond the registers there are, as the end of a sentence; empty where it would fit, or could be no
+    /// tile.
     ///
     /// A step of a tile holds its sums and, of weights and activations, the fewer whole and the others one by one.
     func excess(rows: Int, panels: Int) -> String {

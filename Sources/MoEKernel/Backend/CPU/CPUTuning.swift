@@ -1,33 +1,35 @@
 import CPlatform
 import MicroKernels
 
-/// The numbers of the CPU path that depend on the machine, each with its reason. None of them changes a result by a bit: they decide
-/// where rows and tasks are cut, never the order of a sum.
+/// The numbers of the CPU path that depend on the machine, each with its reason. None of them changes a result by a bit: they
+/// decide where rows and tasks are cut, never the order of a sum.
 ///
-/// ``init(instructionSet:firstLevelBytes:secondLevelBytes:)`` is the table, by machine class: instruction set and sizes of the caches.
-/// A layer takes this machine's, unless ``MoELayer/init(_:weights:pool:instructionSet:arithmetic:tuning:)`` is given another or the environment
-/// variable `MOE_TUNING` replaces some fields; <doc:Tuning> tells more.
+/// ``init(instructionSet:firstLevelBytes:secondLevelBytes:)`` is the table, by machine class: instruction set and sizes of the
+/// caches. A layer takes this machine's, unless ``MoELayer/init(_:weights:pool:instructionSet:arithmetic:tuning:)`` is given
+/// another or the environment variable `MOE_TUNING` replaces some fields; <doc:Tuning> tells more.
 public struct CPUTuning: Sendable, Hashable {
-    /// Rows (tokens of one expert) of a full register tile. More rows read each weight less often; but the sums, rows × columns, must
-    /// fit the registers beside weights and activations. From 1 to the largest tile of the instruction set's kernels.
+    /// Rows (tokens of one expert) of a full register tile. More rows read each weight less often; but the sums, rows ×
+    /// columns, must fit the registers beside weights and activations. From 1 to the largest tile of the instruction set's
+    /// kernels.
     public var tileRows: Int
-    /// Panels of 16 output columns that a tile takes together where an expert has several tiles of rows: 1, or 2 where the instruction
-    /// set's registers hold the sums. Two halve the reads of activations, but keep 32 KiB of weights in the first-level cache instead
-    /// of 16.
+    /// Panels of 16 output columns that a tile takes together where an expert has several tiles of rows: 1, or 2 where the
+    /// instruction set's registers hold the sums. Two halve the reads of activations, but keep 32 KiB of weights in the
+    /// first-level cache instead of 16.
     public var sharedPanels: Int
-    /// The most row tiles that an expert may have for bf16 weights to be widened to fp32 in each of them; with more they are widened once
-    /// for all, into the first-level cache. Widening in a tile costs an instruction a vector and tile, widening first a store a vector and
-    /// half of that cache. 0 always widens first. (fp16, whose conversion costs two instructions or three, is widened first wherever there are two
-    /// tiles.)
+    /// The most row tiles that an expert may have for bf16 weights to be widened to fp32 in each of them; with more they are
+    /// widened once for all, into the first-level cache. Widening in a tile costs an instruction a vector and tile, widening
+    /// first a store a vector and half of that cache. 0 always widens first. (fp16, whose conversion costs two instructions or
+    /// three, is widened first wherever there are two tiles.)
     public var directTiles: Int
-    /// Bytes of activations that a task keeps in the second-level cache while weights stream past. More read weights from memory less
-    /// often; too many are evicted by the weights. A task takes eight tiles of rows at least.
+    /// Bytes of activations that a task keeps in the second-level cache while weights stream past. More read weights from
+    /// memory less often; too many are evicted by the weights. A task takes eight tiles of rows at least.
     public var activationBytes: Int
-    /// Tasks that each thread gets of a matrix product. With more, threads wait less for the last one; with fewer, there are fewer
-    /// starts, and longer runs of weights.
+    /// Tasks that each thread gets of a matrix product. With more, threads wait less for the last one; with fewer, there are
+    /// fewer starts, and longer runs of weights.
     public var tasksPerThread: Int
 
-    /// Whether tiles run that are compiled for their shape and format, or the generic one, which is only there to be measured against.
+    /// Whether tiles run that are compiled for their shape and format, or the generic one, which is only there to be measured
+    /// against.
     package var isSpecialised = true
 
     /// The table.
@@ -39,20 +41,20 @@ public struct CPUTuning: Sendable, Hashable {
     public init(instructionSet: CPUInstructionSet, firstLevelBytes: Int, secondLevelBytes: Int) {
         switch instructionSet {
         case .avx512:
-            // 12 rows × 2 panels are 24 sums, and two vectors of weights, of 32 registers. A step is 24 multiply-adds for 14 loads; with
-            // one panel it is 12 for 13, which two load ports only just deliver when nothing misses.
+            // 12 rows × 2 panels are 24 sums, and two vectors of weights, of 32 registers. A step is 24 multiply-adds for 14
+            // loads; with one panel it is 12 for 13, which two load ports only just deliver when nothing misses.
             tileRows = 12
             sharedPanels = firstLevelBytes >= 48 << 10 ? 2 : 1
-            // Widening in a tile costs one look-up for 12 multiply-adds on the same two ports, 8 %; widening first costs a store a
-            // vector, as much as a sixth of one tile.
+            // Widening in a tile costs one look-up for 12 multiply-adds on the same two ports, 8 %; widening first costs a
+            // store a vector, as much as a sixth of one tile.
             directTiles = 2
         case .avx2:
             // 6 rows × 2 vectors are 12 sums, two vectors of weights and a broadcast: 15 of 16 registers, and one mask.
             tileRows = 6
             sharedPanels = 1
-            // A shift and a mask for 12 multiply-adds, on ports of their own in most processors: never slower than fp32 weights, which fill
-            // the first-level cache with twice the bytes.
-            directTiles = 1000
+            // A shift and a mask for 12 multiply-adds, on ports of their own in most processors: never slower than fp32
+            // weights, which fill the first-level cache with twice the bytes.
+            directTiles = Self.everyTileDirect
         case .baseline:
             // 3 rows × 4 vectors leave four of 16 registers for weights, broadcasts and products.
             tileRows = 3
@@ -65,6 +67,10 @@ public struct CPUTuning: Sendable, Hashable {
         // The wait for the last of 16 tasks is about 3 % of a matrix product at most.
         tasksPerThread = 16
     }
+
+    /// For "always": more row tiles than a task has but in the shortest of reductions, and yet a number that people read and
+    /// write in `MOE_TUNING`.
+    private static let everyTileDirect = 1000
 
     /// The table's entry for this machine.
     ///

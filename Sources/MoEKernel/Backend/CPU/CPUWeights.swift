@@ -27,6 +27,7 @@ final class CPUWeights: Sendable {
         _ configuration: MoEConfiguration, source: any WeightSource, arithmetic: ExpertArithmetic, pool: ThreadPool
     ) throws(MoEError) {
         let c = configuration
+        try arithmetic.checkKeeps(c.weightType)
         vectors = try CPUVectors(c, source: source)
         var layout = RegionLayout()
         func format(_ names: [WeightName]) throws(MoEError) -> PanelFormat {
@@ -37,7 +38,7 @@ final class CPUWeights: Sendable {
         // Rounded activations go from the inner matrices straight to down, so both must take them.
         func formats(_ inner: [WeightName], _ down: [WeightName]) throws(MoEError) -> (PanelFormat, PanelFormat) {
             if arithmetic == .bfloat16Activations {
-                for name in inner + down { try arithmetic.checkKeepsBFloat16(name, of: source, c) }
+                for name in inner + down { try arithmetic.checkStored(name, of: source, c) }
                 return (.bfloat16Pairs, .bfloat16Pairs)
             }
             let (first, second) = (try format(inner), try format(down))
@@ -48,13 +49,17 @@ final class CPUWeights: Sendable {
             }
             return (first, second)
         }
-        let (innerFormat, downFormat) = try formats(
-            (0..<c.experts).flatMap { e in innerProjections.map { .expert(e, $0) } },
-            (0..<c.experts).map { .expert($0, .down) })
+        let innerNames: [WeightName] = (0..<c.experts).flatMap { e in innerProjections.map { .expert(e, $0) } }
+        let downNames: [WeightName] = (0..<c.experts).map { .expert($0, .down) }
+        // A shared expert beside them may be stored otherwise, and then is exact.
+        if arithmetic == .int8Activations {
+            for name in innerNames + downNames { try arithmetic.checkStored(name, of: source, c) }
+        }
+        let (innerFormat, downFormat) = try formats(innerNames, downNames)
         guard arithmetic == .exact || innerFormat.roundsActivations else {
             throw .configuration(
                 field: "arithmetic", value: arithmetic.rawValue,
-                expectation: "experts that are all int8 or all int4 codes in groups of 32 or a multiple; else exact")
+                expectation: "experts that are all stored alike, with scales that no weight overflows by; else exact")
         }
 
         var routerRows: [PackingJob.Rows] = [.init(.router, c.choices)]

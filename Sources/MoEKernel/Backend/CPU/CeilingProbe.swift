@@ -48,33 +48,39 @@ package final class CeilingProbe: Sendable {
         pattern = best.pattern
     }
 
-    /// Independent multiply-adds in registers on every thread; returns the floating-point operations done.
-    package func multiplyAdd() -> Int {
-        let sink = Atomic<UInt32>(0)
-        withUnsafePointer(to: sink) { sink in
-            pool.run(ChainWork(kernels: kernels, steps: steps, sink: sink), tasks: pool.threads * Self.piecesPerThread)
+    /// Independent products in registers on every thread, as experts of an arithmetic multiply: of fp32 numbers, of bytes or of
+    /// pairs of bf16 numbers. Returns the operations done, two a product.
+    package func dot(_ arithmetic: ExpertArithmetic) -> Int {
+        // Seeds are each task's own; what chains return reaches memory that others can see, so the work cannot be left out.
+        switch arithmetic {
+        case .exact:
+            let kernels = kernels
+            return chains(lanes: kernels.lanes, products: 1) { steps, task in
+                kernels.multiplyAddChains(steps: steps, seed: Float(task) * 0x1p-20).bitPattern
+            }
+        case .int8Activations:
+            let (kernels, code) = (byteDots, byteCode)
+            return chains(lanes: kernels.lanes, products: 4) { steps, task in
+                kernels.dotChains(code, steps: steps, seed: UInt32(task))
+            }
+        case .bfloat16Activations:
+            let kernels = pairDots
+            return chains(lanes: kernels.lanes, products: 2) { steps, task in
+                kernels.dotChains(steps: steps, seed: UInt32(task)).bitPattern
+            }
         }
-        return pool.threads * Self.piecesPerThread * steps * 12 * kernels.lanes * 2
     }
 
-    /// Independent products of bytes in registers on every thread; returns the operations done, two a product.
-    package func byteDot() -> Int {
+    /// Runs twelve chains of `products` a lane and step in each task.
+    private func chains(
+        lanes: Int, products: Int, _ run: @escaping @Sendable (_ steps: Int, _ task: Int) -> UInt32
+    ) -> Int {
+        let tasks = pool.threads * Self.piecesPerThread
         let sink = Atomic<UInt32>(0)
         withUnsafePointer(to: sink) { sink in
-            pool.run(
-                ByteWork(kernels: byteDots, code: byteCode, steps: steps, sink: sink),
-                tasks: pool.threads * Self.piecesPerThread)
+            pool.run(ChainWork(chains: run, steps: steps, sink: sink), tasks: tasks)
         }
-        return pool.threads * Self.piecesPerThread * steps * 12 * byteDots.lanes * 8
-    }
-
-    /// Independent products of pairs of bf16 numbers in registers on every thread; returns the floating-point operations done.
-    package func pairDot() -> Int {
-        let sink = Atomic<UInt32>(0)
-        withUnsafePointer(to: sink) { sink in
-            pool.run(PairWork(kernels: pairDots, steps: steps, sink: sink), tasks: pool.threads * Self.piecesPerThread)
-        }
-        return pool.threads * Self.piecesPerThread * steps * 12 * pairDots.lanes * 4
+        return tasks * steps * 12 * lanes * products * 2
     }
 
     /// Reads the whole buffer once, split over the threads; returns the bytes read.
@@ -99,36 +105,11 @@ package final class CeilingProbe: Sendable {
 }
 
 private struct ChainWork: ParallelWork {
-    let kernels: any KernelSet
+    let chains: @Sendable (_ steps: Int, _ task: Int) -> UInt32
     let steps: Int
     let sink: UnsafePointer<Atomic<UInt32>>
 
-    func run(task: Int, worker: Int) {
-        // The result reaches memory that others can see, so the work cannot be left out.
-        let result = kernels.multiplyAddChains(steps: steps, seed: Float(task) * 0x1p-20)
-        sink.pointee.store(result.bitPattern, ordering: .relaxed)
-    }
-}
-
-private struct ByteWork: ParallelWork {
-    let kernels: any ByteDotKernels
-    let code: PanelCode
-    let steps: Int
-    let sink: UnsafePointer<Atomic<UInt32>>
-
-    func run(task: Int, worker: Int) {
-        sink.pointee.store(kernels.dotChains(code, steps: steps, seed: UInt32(task)), ordering: .relaxed)
-    }
-}
-
-private struct PairWork: ParallelWork {
-    let kernels: any PairDotKernels
-    let steps: Int
-    let sink: UnsafePointer<Atomic<UInt32>>
-
-    func run(task: Int, worker: Int) {
-        sink.pointee.store(kernels.dotChains(steps: steps, seed: UInt32(task)).bitPattern, ordering: .relaxed)
-    }
+    func run(task: Int, worker: Int) { sink.pointee.store(chains(steps, task), ordering: .relaxed) }
 }
 
 private struct ReadWork: ParallelWork {

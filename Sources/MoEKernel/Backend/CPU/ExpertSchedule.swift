@@ -1,10 +1,10 @@
 import MicroKernels
 import Synchronization
 
-/// A block of rows of one expert (or of the shared expert), which passes through three steps: its rows are packed, multiplied by gate
-/// and up and activated, multiplied by down.
+/// A block of rows of one expert (or of the shared expert), which passes through three steps: its rows are packed, multiplied
+/// by gate and up and activated, multiplied by down.
 struct ExpertUnit {
-    /// The expert; -1 for the shared one, whose rows are all tokens, already packed unless it wants bytes.
+    /// The expert; -1 for the shared one, whose rows are all tokens, already packed unless it wants rounded activations.
     var expert: Int32
     /// First row, among all experts' rows; for the shared expert, first tile and token.
     var firstTile: Int32
@@ -34,16 +34,16 @@ struct ExpertProgress: ~Copyable {
 
 /// The order in which the experts' work is dealt out.
 ///
-/// All three steps of all units form one list, so that no thread waits between them: while the last of one expert's gate and up is
-/// still computed, others begin with the next. A unit's packing goes ahead of its gate and up, and its down follows, at a distance of
-/// some units (`lag`); so what a task waits for was dealt out long before and is nearly always done. A task waits only for earlier
-/// ones, and tasks are dealt in order: whoever is waited for is running, and there is no deadlock.
+/// All three steps of all units form one list, so that no thread waits between them: while the last of one expert's gate and up
+/// is still computed, others begin with the next. A unit's packing goes ahead of its gate and up, and its down follows, at a
+/// distance of some units (`lag`); so what a task waits for was dealt out long before and is nearly always done. A task waits
+/// only for earlier ones, and tasks are dealt in order: whoever is waited for is running, and there is no deadlock.
 ///
 /// Packed rows and inner activations live in a ring of buffers that a few units at a time use, and stay near the cores: a large
 /// batch's gathered activations as a whole are never stored.
 ///
-/// On several memory nodes each has a list of its own, of its experts' units, and a ring of its own, so that no task waits for another
-/// node's. The shared expert belongs to the first node; others help when they are done with theirs.
+/// On several memory nodes each has a list of its own, of its experts' units, and a ring of its own, so that no task waits for
+/// another node's. The shared expert belongs to the first node; others help when they are done with theirs.
 struct ExpertSchedule {
     let units: UnsafeMutablePointer<ExpertUnit>
     let tasks: UnsafeMutablePointer<ExpertTask>
@@ -66,8 +66,8 @@ struct ExpertSchedule {
     /// The longest lag: one unit where a unit has tasks for all threads, one more for each other thread where it has but one.
     private static func longestLag(threads: Int) -> Int { threads }
 
-    /// Tiles that buffers need, of all `tiles` that a batch can have: those of the units that are packed ahead, computed, and not yet
-    /// done with, on every node.
+    /// Tiles that buffers need, of all `tiles` that a batch can have: those of the units that are packed ahead, computed, and
+    /// not yet done with, on every node.
     static func bufferTiles(of tiles: Int, unitTiles: Int, placement: WorkerPlacement) -> Int {
         min(tiles, unitTiles * (0..<placement.nodes).reduce(0) { $0 + slots(of: $1, placement) })
     }
@@ -204,7 +204,8 @@ struct ExpertSchedule {
         }
     }
 
-    /// How wide the tasks of one product are: an even share each, smaller ones towards the end, so that threads finish together.
+    /// How wide the tasks of one product are: an even share each, smaller ones towards the end, so that threads finish
+    /// together.
     private struct Cutter {
         let width: Width
         private let share: Int

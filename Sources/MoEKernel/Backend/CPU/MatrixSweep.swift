@@ -27,7 +27,7 @@ struct SweepScratch: @unchecked Sendable {
         init(rows: Int, tuning: CPUTuning, panelsTogether: Int, roundsActivations: Bool = false) {
             widened = max(
                 tuning.sharedPanels * PanelLayout.block * PanelLayout.width,
-                roundsActivations ? rows * ByteDotLayout.group : 0)
+                roundsActivations ? rows * RoundedActivations.group : 0)
             // A transposition reads eight rows even where fewer are left.
             accumulators = 16 * (max(rows * tuning.sharedPanels, tuning.tileRows * panelsTogether) + 7)
         }

@@ -2,8 +2,8 @@ import MicroKernels
 import Synchronization
 
 extension PanelFormat {
-    /// The smallest format that holds stored tensors exactly: as they are stored where they are stored alike, else fp32, which holds
-    /// every weight.
+    /// The smallest format that holds stored tensors exactly: as they are stored where they are stored alike, else fp32, which
+    /// holds every weight.
     ///
     /// Codes stay codes where their scales can be kept: groups of a multiple of 16, or of the whole row.
     static func holding(
@@ -36,8 +36,8 @@ extension WeightFormat {
 }
 
 extension PanelCoding {
-    /// The longest run of k whose weights share a scale in every reduction block, as a power of two; nil where that is below 16. A
-    /// longer group's scale is repeated.
+    /// The longest run of k whose weights share a scale in every reduction block, as a power of two; nil where that is below
+    /// 16. A longer group's scale is repeated.
     static func groupShift(_ group: Int, depth: Int) -> Int? {
         if group >= depth { return 8 }
         let shift = min(group.trailingZeroBitCount, 8)
@@ -51,25 +51,38 @@ extension PanelCoding {
 }
 
 extension ExpertArithmetic {
-    /// Refuses an expert's matrix that bf16 activations are not multiplied with: one that is not kept in bf16.
-    func checkKeepsBFloat16(
+    /// Refuses a type that experts' weights are to be kept in where it is not what rounded activations are multiplied with.
+    func checkKeeps(_ type: ElementType?) throws(MoEError) {
+        guard self != .exact, let type, self == .int8Activations || type != .bfloat16 else { return }
+        throw .configuration(
+            field: "weightType", value: type.rawValue,
+            expectation: self == .int8Activations ? "none with int8 activations" : "bf16 or none with bf16 activations")
+    }
+
+    /// Refuses an expert's matrix that is stored in what rounded activations are not multiplied with.
+    func checkStored(
         _ name: WeightName, of source: any WeightSource, _ configuration: MoEConfiguration
     ) throws(MoEError) {
         let format = try source.validFormat(of: name)
-        let problem: String
-        if let kept = configuration.weightType {
-            if kept == .bfloat16 { return }
-            problem = "is to be kept in \(kept.rawValue)"
-        } else {
-            switch format {
-            case .plain(.bfloat16), .transposed(.bfloat16): return
-            case .plain(let type), .transposed(let type): problem = "is stored in \(type.rawValue)"
-            case .quantised(let code, _, _): problem = "is stored in codes of \(code.rawValue)"
-            }
+        let expected: String
+        switch self {
+        case .exact: return
+        case .int8Activations:
+            if format.takesInt8Activations(depth: configuration.shape(of: name).columns) { return }
+            expected = "int8 or int4 codes in groups of 32 or a multiple"
+        case .bfloat16Activations:
+            if configuration.weightType != nil || format.elementType == .bfloat16 { return }
+            expected = "bf16"
         }
+        let stored =
+            switch format {
+            case .plain(let type), .transposed(let type): type.rawValue
+            case .quantised(let code, let group, _): "\(code.rawValue) codes in groups of \(group)"
+            }
         throw .weights(
             tensor: source.describe(name),
-            problem: "\(problem); expected bf16, which arithmetic on \(rawValue) activations multiplies")
+            problem: "is stored in \(stored); expected \(expected), which arithmetic on \(rawValue) activations "
+                + "multiplies")
     }
 }
 

@@ -7,9 +7,10 @@ import MicroKernels
 
 /// The inner loops of packing: sixteen rows of a matrix, one after the other, into the layout of one panel.
 ///
-/// Sixteen rows of a power-of-two length share one cache set, so values are taken from a whole cache line of each row, eight rows at a
-/// time, while it is there. Transposing goes by interleaving vectors, two instructions for two of them, into a strip of 1 KiB; from
-/// there whole cache lines are streamed to the panel, which memory would otherwise send here first to be overwritten.
+/// Sixteen rows of a power-of-two length share one cache set, so values are taken from a whole cache line of each row, eight
+/// rows at a time, while it is there. Transposing goes by interleaving vectors, two instructions for two of them, into a strip
+/// of 1 KiB; from there whole cache lines are streamed to the panel, which memory would otherwise send here first to be
+/// overwritten.
 enum PanelInterleave {
     private static let stripBytes = 1024
     private static let hasAVX2 = cp_detect_features().avx2
@@ -67,25 +68,36 @@ enum PanelInterleave {
         return !found
     }
 
-    /// [16][depth] bf16 numbers → [depth / 2][16] pairs of two k, the first one low; an odd last k has zero beside it. Returns whether all
-    /// are finite.
+    /// [16][depth] bf16 numbers → [depth / 2][16] pairs of two k, the first one low; an odd last k has zero beside it. Returns
+    /// whether all are finite.
     static func pairs(_ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int) -> Bool {
         let rowBytes: Int = depth &* 2
-        // A row's pairs are words as they stand; what is finite as an fp32 number may not be so as two of bf16.
-        _ = words(source, target, depth / 2, rowBytes: rowBytes)
+        // A row's pairs are words as they stand.
+        var isFinite = words(source, target, depth / 2, rowBytes: rowBytes, areHalves: true)
         if depth % 2 == 1 {
             let out = (target + depth / 2 &* 64).assumingMemoryBound(to: UInt32.self)
+            let exponent = NumberRows.exponent(.bfloat16)
             for column in 0..<16 {
-                let place = source + (column &* rowBytes &+ rowBytes &- 2)
-                out[column] = UInt32(place.loadUnaligned(as: UInt16.self))
+                let half = (source + (column &* rowBytes &+ rowBytes &- 2)).loadUnaligned(as: UInt16.self)
+                isFinite = isFinite && half & exponent != exponent
+                out[column] = UInt32(half)
             }
         }
-        return NumberRows.firstNotFinite(source, .bfloat16, 16 &* depth) == nil
+        return isFinite
     }
 
     /// 16 rows of fp32 numbers, `rowBytes` apart, → [depth][16]. Returns whether all are finite.
     static func words(
         _ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int, rowBytes: Int
+    ) -> Bool {
+        words(source, target, depth, rowBytes: rowBytes, areHalves: false)
+    }
+
+    /// - Parameter areHalves: Whether a word is two bf16 numbers, one of which may be infinite where an fp32 number would not
+    ///   be.
+    @inline(__always)
+    private static func words(
+        _ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int, rowBytes: Int, areHalves: Bool
     ) -> Bool {
         var odd = SIMD4<UInt32>(repeating: 0)
         withUnsafeTemporaryAllocation(byteCount: stripBytes, alignment: 64) { strip in
@@ -98,10 +110,10 @@ enum PanelInterleave {
                     var k = 0
                     while k < count {
                         let at = rows + k &* 4
-                        let w0 = word(at, &odd)
-                        let w1 = word(at + rowBytes, &odd)
-                        let w2 = word(at + 2 &* rowBytes, &odd)
-                        let w3 = word(at + 3 &* rowBytes, &odd)
+                        let w0 = word(at, areHalves, &odd)
+                        let w1 = word(at + rowBytes, areHalves, &odd)
+                        let w2 = word(at + 2 &* rowBytes, areHalves, &odd)
+                        let w3 = word(at + 3 &* rowBytes, areHalves, &odd)
                         transpose(w0, w1, w2, w3, strip + (k &* 64 &+ quad &* 16), 64)
                         k &+= 4
                     }
@@ -116,14 +128,15 @@ enum PanelInterleave {
         for k in depth & ~3..<depth {
             for column in 0..<16 {
                 let bits = (source + (column &* rowBytes &+ k &* 4)).loadUnaligned(as: UInt32.self)
-                found = found || bits & 0x7f80_0000 == 0x7f80_0000
+                found = found || bits & 0x7f80_0000 == 0x7f80_0000 || areHalves && bits & 0x7f80 == 0x7f80
                 out[k &* 16 &+ column] = bits
             }
         }
         return !found
     }
 
-    /// Eight halves each of two rows as words, low and high. Keeps the largest magnitudes: infinities and NaNs are above all others.
+    /// Eight halves each of two rows as words, low and high. Keeps the largest magnitudes: infinities and NaNs are above all
+    /// others.
     @inline(__always)
     private static func pair(
         _ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ largest: inout SIMD8<Int16>
@@ -140,12 +153,18 @@ enum PanelInterleave {
         return unsafeBitCast(both, to: SIMD8<UInt32>.self)
     }
 
-    /// Four words, marking what has all bits of the exponent.
+    /// Four words, marking what has all bits of the exponent, or of one of two.
     @inline(__always)
-    private static func word(_ place: UnsafeRawPointer, _ odd: inout SIMD4<UInt32>) -> SIMD4<UInt32> {
+    private static func word(
+        _ place: UnsafeRawPointer, _ areHalves: Bool, _ odd: inout SIMD4<UInt32>
+    ) -> SIMD4<UInt32> {
         let words = place.loadUnaligned(as: SIMD4<UInt32>.self)
         let mask = SIMD4<UInt32>(repeating: 0x7f80_0000)
         odd.replace(with: mask, where: words & mask .== mask)
+        if areHalves {
+            let low = SIMD4<UInt32>(repeating: 0x7f80)
+            odd.replace(with: mask, where: words & low .== low)
+        }
         return words
     }
 
@@ -182,8 +201,8 @@ enum PanelInterleave {
         return both
     }
 
-    /// [16] rows of codes, `rowBytes` apart, → the chunks of one reduction block from `start` on (see ``PanelCode``). Codes past the
-    /// end of a row are 0.
+    /// [16] rows of codes, `rowBytes` apart, → the chunks of one reduction block from `start` on (see ``PanelCode``). Codes
+    /// past the end of a row are 0.
     static func codes(
         _ source: UnsafeRawPointer, rowBytes: Int, start: Int, count: Int, _ code: PanelCode,
         _ target: UnsafeMutableRawPointer
@@ -243,7 +262,7 @@ enum PanelInterleave {
             return code.isByte ? row.loadUnaligned(as: UInt32.self) : UInt32(row.loadUnaligned(as: UInt16.self))
         }
         var words = target.assumingMemoryBound(to: UInt32.self)
-        for group in stride(from: start, to: start + count, by: ByteDotLayout.group) {
+        for group in stride(from: start, to: start + count, by: RoundedActivations.group) {
             for k in stride(from: group, to: group + (code.isByte ? 32 : 16), by: 4) {
                 for column in 0..<16 {
                     let low = quad(column, k)

@@ -26,8 +26,8 @@ package struct CheckpointSummary: Sendable {
         package let measured: Int?
     }
 
-    /// - Throws: what ``MoECheckpoint/init(at:pool:)`` throws of config.json and the index, and what is wrong with a layer whose
-    ///   files are there.
+    /// - Throws: what ``MoECheckpoint/init(at:pool:)`` throws of config.json and the index, and what is wrong with a layer
+    ///   whose files are there.
     package init(of folder: String) throws(MoEError) {
         let folder = CheckpointModel.cleaned(folder)
         var model = try CheckpointModel(in: folder)
@@ -132,9 +132,7 @@ extension CheckpointModel {
         let isFP4 = (try? config.text("expert_dtype")) == "fp4"
         let format: WeightFormat
         var block: (rows: Int, columns: Int)? = quantisation.block
-        if let scheme = quantisation.schemes.first(where: { $0.bits == 4 }) ?? quantisation.schemes.first,
-            !method.contains("nvfp4")
-        {
+        if let scheme = quantisation.schemes.first(where: { $0.bits == 4 }) ?? quantisation.schemes.first {
             let widest = max(c.hidden, c.expertHidden)
             let group =
                 switch scheme.sharing {

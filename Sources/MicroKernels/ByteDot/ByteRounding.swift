@@ -1,7 +1,8 @@
-/// Activations to bytes: a row's 32 values of a group share the scale (largest magnitude) / 127, and each is rounded to the nearest
-/// multiple of it. So a value is off by half a scale at most, 1/254 of the group's largest.
+/// Activations to bytes: a row's 32 values of a group share the scale (largest magnitude) / 127, and each is rounded to the
+/// nearest multiple of it. So a value is off by half a scale at most, 1/254 of the group's largest.
 ///
-/// Values below 10⁻³⁰ all together count as 0. A group with a value that is not finite has NaN for its scale, and so has its row.
+/// Values below 10⁻³⁰ all together count as 0. A group with a value that is not finite has NaN for its scale, and so has its
+/// row.
 public enum ByteRounding {
     /// Below this a group's magnitudes are 0: the reciprocal of a scale would not be finite.
     @_alwaysEmitIntoClient @inline(__always) public static var smallest: Float { 0x1p-100 }
@@ -9,7 +10,8 @@ public enum ByteRounding {
 }
 
 extension ByteDotSet {
-    @_alwaysEmitIntoClient @inline(__always) public static var groupWords: Int { 10 }
+    /// The scale, the sum, and four bytes a word.
+    @_alwaysEmitIntoClient @inline(__always) public static var groupWords: Int { 2 &+ RoundedActivations.group / 4 }
 
     @_alwaysEmitIntoClient @inline(__always)
     public static func roundGroup(
