@@ -5,6 +5,8 @@
 template <int at_once>
 DEVICE float split_sum(float start, const float *parts, size_t stride, int count) {
     float sum = start;
+    // Copies of the loop would only take registers.
+    NO_UNROLL
     for (int first = 0; first < count; first += at_once) {
         float values[at_once];
         UNROLL
