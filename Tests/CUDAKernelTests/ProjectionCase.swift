@@ -8,96 +8,115 @@ struct ProjectionCase: CustomStringConvertible {
         case down
     }
 
-    struct Shape {
+    struct Shape: CustomStringConvertible {
         var side = Side.gateUp
-        var experts: Int
-        var tokens: Int
-        var slots: Int
-        /// Values of an expert between its matrices, after the activation.
-        var inner: Int
-        var hidden: Int
+        /// Rows of each expert.
+        var counts: [Int]
+        /// Rows of the input that are gathered from; 0: every row is used as it comes.
+        var tokens = 0
+        /// Rows of an expert's weights.
+        var height: Int
+        var depth: Int
         var activation = MC_ACTIVATION_SILU
         var gated = true
         var biases = false
         var scales = false
         var splits = 1
-        /// Every token takes the first experts.
-        var crowded = false
         /// Input 1, weights 1 + 2⁻¹³: a sum in blocks is exact; in one chain additions above 2¹¹ lose the fraction.
         var steady = false
         var blocks: UInt32 = 3
+
+        var rows: Int { counts.reduce(0, +) }
+        var description: String {
+            "\(side.rawValue), \(counts.count) experts, \(rows) rows of \(tokens) tokens, \(height) × \(depth), "
+                + "activation \(activation), gated: \(gated)"
+        }
     }
 
     let shape: Shape
     let element: Element
-    let offsets: DeviceArray<Int32>
+    let outputElement: Element
+    private let offsets: DeviceArray<Int32>
     private let rowToken: DeviceArray<Int32>
     private let input: DeviceArray<UInt8>
     private let weights: DeviceArray<UInt8>
     private let bias: DeviceArray<Float>
     private let scale: DeviceArray<Float>
 
-    /// Rows of an expert's weights.
-    var height: Int { shape.side == .down ? shape.hidden : shape.gated ? 2 * shape.inner : shape.inner }
-    var depth: Int { shape.side == .down ? shape.inner : shape.hidden }
+    var height: Int { shape.height }
+    var depth: Int { shape.depth }
     /// Columns of the output.
-    var width: Int { shape.side == .down ? shape.hidden : shape.inner }
-    var rows: Int { shape.tokens * shape.slots }
-    /// Rows of the input: gate_up gathers the tokens' rows, down takes its rows as they are.
-    var inputRows: Int { shape.side == .down ? rows : shape.tokens }
-    var outputElement: Element { shape.side == .down ? .fp32 : element }
+    var width: Int { shape.side == .gateUp && shape.gated ? height / 2 : height }
+    var rows: Int { shape.rows }
+    var inputRows: Int { shape.tokens > 0 ? shape.tokens : rows }
 
-    var description: String {
-        "\(shape.side.rawValue) \(element), \(shape.experts) experts, \(shape.tokens) × \(shape.slots), "
-            + "\(height) × \(depth)"
-    }
+    var description: String { "\(element) \(shape)" }
 
-    init(_ shape: Shape, _ element: Element) {
+    /// `output`: the type of the output of down; that of gate_up is `element`.
+    init(_ shape: Shape, _ element: Element, output: Element = .fp32) {
         (self.shape, self.element) = (shape, element)
-        var generator = Generator(state: UInt64(shape.tokens * 1000 + shape.inner * 10 + shape.slots))
+        outputElement = shape.side == .down ? output : element
+        let (experts, height, depth) = (shape.counts.count, shape.height, shape.depth)
+        let rows = shape.rows
+        var generator = Generator(state: UInt64(height * 1000 + depth * 10 + experts))
         func random(_ count: Int, _ bound: Float) -> [Float] {
             (0..<count).map { _ in Float.random(in: -bound...bound, using: &generator) }
         }
-        var tokens = [[Int32]](repeating: [], count: shape.experts)
-        for token in 0..<Int32(shape.tokens) {
-            let order = shape.crowded ? Array(0..<shape.experts) : (0..<shape.experts).shuffled(using: &generator)
-            for expert in order.prefix(shape.slots) { tokens[expert].append(token) }
-        }
-        offsets = DeviceArray(tokens.reduce(into: [0]) { $0.append($0.last! + Int32($1.count)) })
-        rowToken = DeviceArray(Array(tokens.joined()))
-        let isDown = shape.side == .down
-        let height = isDown ? shape.hidden : shape.gated ? 2 * shape.inner : shape.inner
-        let depth = isDown ? shape.inner : shape.hidden
-        let inputRows = isDown ? shape.tokens * shape.slots : shape.tokens
         func tensor(_ count: Int, _ bound: Float, steady: Float) -> DeviceArray<UInt8> {
             DeviceArray(element.bytes(shape.steady ? [Float](repeating: steady, count: count) : random(count, bound)))
         }
-        input = tensor(inputRows * depth, 1, steady: 1)
-        weights = tensor(shape.experts * height * depth, 2 / Float(depth).squareRoot(), steady: 1 + 0x1p-13)
-        bias = DeviceArray(random(shape.experts * height, 1))
-        scale = DeviceArray(random(shape.tokens * shape.slots, 1))
+        offsets = DeviceArray(shape.counts.reduce(into: [0]) { $0.append($0.last! + Int32($1)) })
+        rowToken = DeviceArray(
+            (0..<Int32(rows)).map {
+                shape.tokens > 0 ? Int32.random(in: 0..<Int32(shape.tokens), using: &generator) : $0
+            })
+        input = tensor((shape.tokens > 0 ? shape.tokens : rows) * depth, 1, steady: 1)
+        weights = tensor(experts * height * depth, 2 / Float(depth).squareRoot(), steady: 1 + 0x1p-13)
+        bias = DeviceArray(random(experts * height, 1))
+        scale = DeviceArray(random(rows, 1))
     }
 
     var activation: mc_activation_parameters {
         mc_activation_parameters(
-            kind: Int32(shape.activation), gated: shape.gated ? 1 : 0, limit: 2, alpha: 1.702, up_offset: 1)
+            kind: Int32(shape.activation), gated: shape.gated ? 1 : 0, limit: 0.8, alpha: 1.702, up_offset: 1)
     }
 
-    /// Runs the kernel (and for splits the one that adds them) into poisoned memory. `tileRows`: the end of its name.
-    func run(tileRows: Int, seed: UInt64, blocks: UInt32? = nil, mistake: String = "") throws -> [UInt8] {
-        let result = DeviceArray([UInt8](repeating: 0xFF, count: rows * width * outputElement.size))
+    private func parameters(_ result: DeviceArray<UInt8>) -> mc_projection_parameters {
         var projection = mc_projection_parameters()
         projection.input = UnsafeRawPointer(input.start)
-        projection.row_token = shape.side == .down ? nil : UnsafePointer(rowToken.start)
+        projection.row_token = shape.tokens > 0 ? UnsafePointer(rowToken.start) : nil
         projection.offsets = UnsafePointer(offsets.start)
         projection.weights = UnsafeRawPointer(weights.start)
         projection.bias = shape.biases ? UnsafePointer(bias.start) : nil
         projection.row_scale = shape.scales ? UnsafePointer(scale.start) : nil
         projection.output = UnsafeMutableRawPointer(result.start)
-        projection.experts = Int32(shape.experts)
+        projection.experts = Int32(shape.counts.count)
         projection.height = Int32(height)
         projection.depth = Int32(depth)
         projection.activation = activation
+        return projection
+    }
+
+    /// The output, before it is written.
+    private func poisoned() -> DeviceArray<UInt8> {
+        DeviceArray([UInt8](repeating: 0xFF, count: rows * width * outputElement.size))
+    }
+
+    /// Runs the grouped kernel of a tile shape.
+    func run(tile: String, seed: UInt64, blocks: UInt32? = nil, mistake: String = "") throws -> [UInt8] {
+        let result = poisoned()
+        var projection = parameters(result)
+        let use = shape.side == .down ? "down" : shape.gated ? "gate_up" : "up"
+        let types = shape.side == .down ? "\(element)_\(outputElement)" : "\(element)"
+        let name = "grouped_\(use)_\(types)_\(tile)" + mistake
+        try launch { ck_grouped_gemm(name, &projection, inputRows, blocks ?? shape.blocks, seed, $0, $1) }
+        return result.elements
+    }
+
+    /// Runs the decode or the fp32 kernel (and for splits the one that adds them). `tileRows`: the end of its name.
+    func run(tileRows: Int, seed: UInt64, blocks: UInt32? = nil, mistake: String = "") throws -> [UInt8] {
+        let result = poisoned()
+        var projection = parameters(result)
         let grid = blocks ?? shape.blocks
         if element == .fp32 {
             let name = "fp32_\(shape.side.rawValue)_\(tileRows)" + mistake
@@ -141,9 +160,9 @@ struct ProjectionCase: CustomStringConvertible {
         let (biases, scales) = (bias.elements, scale.elements)
         let results = outputElement.values(result)
         var worst = 0.0
-        for expert in 0..<shape.experts {
+        for expert in shape.counts.indices {
             for row in Int(offsets[expert])..<Int(offsets[expert + 1]) {
-                let start = (shape.side == .down ? row : Int(tokens[row])) * depth
+                let start = Int(tokens[row]) * depth
                 let products = (0..<height).map { matrixRow in
                     let matrix = (expert * height + matrixRow) * depth
                     var sum = 0.0
@@ -193,8 +212,36 @@ struct ProjectionCase: CustomStringConvertible {
         let value = activationInDouble(shape.activation, a.value, alpha: Double(activation.alpha))
         // No slope is above 1.2 but that of the square.
         let slope = shape.activation == MC_ACTIVATION_RELU_SQUARED ? 2 * (abs(a.value) + a.error) : 1.2
-        return Bounded(value: value, error: slope * a.error + 1.1e-7 * (1 + abs(value)))
+        return Bounded(value: value, error: slope * a.error + activationError(value, element))
     }
+}
+
+extension ProjectionCase.Shape {
+    /// Of tokens that take `slots` experts each; the same ones if `crowded`. `inner`: values of an expert between its
+    /// matrices, after the activation.
+    init(
+        side: ProjectionCase.Side = .gateUp, experts: Int, tokens: Int, slots: Int, inner: Int, hidden: Int,
+        activation: Int = MC_ACTIVATION_SILU, gated: Bool = true, biases: Bool = false, scales: Bool = false,
+        splits: Int = 1, crowded: Bool = false, steady: Bool = false, blocks: UInt32 = 3
+    ) {
+        var generator = Generator(state: UInt64(tokens * 1000 + inner * 10 + slots))
+        var counts = [Int](repeating: 0, count: experts)
+        for _ in 0..<tokens {
+            let order = crowded ? Array(0..<experts) : (0..<experts).shuffled(using: &generator)
+            for expert in order.prefix(slots) { counts[expert] += 1 }
+        }
+        let isDown = side == .down
+        self.init(
+            side: side, counts: counts, tokens: isDown ? 0 : tokens,
+            height: isDown ? hidden : gated ? 2 * inner : inner, depth: isDown ? inner : hidden,
+            activation: activation, gated: gated, biases: biases, scales: scales, splits: splits, steady: steady,
+            blocks: blocks)
+    }
+}
+
+/// How far an activation that is to be rounded to `element` may be from its value in Double (see activation.cuh).
+func activationError(_ value: Double, _ element: Element) -> Double {
+    1.1e-7 * (1 + abs(value)) + (element == .fp32 ? 0 : 0x1p-22 * abs(value))
 }
 
 /// MC_ACTIVATION_… of `a`.

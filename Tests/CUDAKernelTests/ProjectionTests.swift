@@ -108,23 +108,28 @@ import Testing
         #expect(mc_decode_splits(1, 1024, 512, 132) == 1)
     }
 
-    @Test func activationsAgreeWithDouble() {
+    @Test(arguments: Element.allCases)
+    func activationsAgreeWithDouble(_ element: Element) {
+        let type = element.rawValue
         for kind in 0..<MC_ACTIVATION_COUNT {
             var parameters = mc_activation_parameters(
                 kind: Int32(kind), gated: 0, limit: .infinity, alpha: 1.5, up_offset: 0.25)
             for step in -20_000...20_000 {
                 let a = Float(step) / 1000
                 let expected = activationInDouble(kind, Double(a), alpha: 1.5)
-                let error = abs(Double(ck_activate(&parameters, .nan, a)) - expected)
-                if error > 1.1e-7 * (1 + abs(expected)) { Issue.record("activation \(kind) of \(a): error \(error)") }
+                let error = abs(Double(ck_activate(type, &parameters, .nan, a)) - expected)
+                if error > activationError(expected, element) {
+                    Issue.record("activation \(kind) of \(a): error \(error)")
+                }
             }
-            #expect(ck_activate(&parameters, 0, .nan).isNaN)
+            #expect(ck_activate(type, &parameters, 0, .nan).isNaN)
             parameters.gated = 1
             let up: Float = kind == MC_ACTIVATION_CLAMPED ? 3 + parameters.up_offset : 3
-            let expected = activationInDouble(kind, 1.25, alpha: 1.5) * Double(up)
-            #expect(abs(Double(ck_activate(&parameters, 1.25, 3)) - expected) <= 4e-7 * abs(expected))
-            #expect(ck_activate(&parameters, .nan, 1).isNaN)
-            #expect(ck_activate(&parameters, 1, .nan).isNaN)
+            let f = activationInDouble(kind, 1.25, alpha: 1.5)
+            let error = abs(Double(ck_activate(type, &parameters, 1.25, 3)) - f * Double(up))
+            #expect(error <= Double(up) * (activationError(f, element) + 0x1p-24 * f))
+            #expect(ck_activate(type, &parameters, .nan, 1).isNaN)
+            #expect(ck_activate(type, &parameters, 1, .nan).isNaN)
         }
     }
 
@@ -132,9 +137,9 @@ import Testing
         var parameters = mc_activation_parameters(
             kind: Int32(MC_ACTIVATION_CLAMPED), gated: 1, limit: 2, alpha: 1.702, up_offset: 1)
         // The gate from above only, the up value from both sides.
-        #expect(ck_activate(&parameters, 5, 7) == ck_activate(&parameters, 2, 2))
-        #expect(ck_activate(&parameters, 1, -7) == ck_activate(&parameters, 1, -2))
-        #expect(ck_activate(&parameters, -3, 1) != ck_activate(&parameters, -2, 1))
-        #expect(ck_activate(&parameters, 1, -1) == 0)
+        #expect(ck_activate("fp32", &parameters, 5, 7) == ck_activate("fp32", &parameters, 2, 2))
+        #expect(ck_activate("fp32", &parameters, 1, -7) == ck_activate("fp32", &parameters, 1, -2))
+        #expect(ck_activate("fp32", &parameters, -3, 1) != ck_activate("fp32", &parameters, -2, 1))
+        #expect(ck_activate("fp32", &parameters, 1, -1) == 0)
     }
 }

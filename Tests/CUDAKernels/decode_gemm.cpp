@@ -88,6 +88,6 @@ int ck_decode(const char *name, const mc_decode_parameters *parameters, size_t i
     return report(simt::run(launch, [&] { kernel(*parameters); }), why, capacity);
 }
 
-float ck_activate(const mc_activation_parameters *parameters, float gate, float up) {
-    return right::activate(*parameters, gate, up);
+float ck_activate(const char *type, const mc_activation_parameters *parameters, float gate, float up) {
+    return strcmp(type, "fp32") ? right::activate<bf16>(*parameters, gate, up) : right::activate<float>(*parameters, gate, up);
 }

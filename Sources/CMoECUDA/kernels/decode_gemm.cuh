@@ -125,7 +125,8 @@ struct DecodeLoader {
     }
 
     /// Starts the copies of a step into a stage, as one group; past the last tile the group is empty.
-    DEVICE void copy(const mc_decode_parameters &parameters, const DecodePlan &plan, const DecodeList &list, SharedOffset stage) {
+    DEVICE void copy(const mc_decode_parameters &parameters, const DecodePlan &plan, const DecodeList &list,
+                     SharedOffset stage) {
         const mc_projection_parameters &p = parameters.projection;
         if (step == plan.steps && index < list.items) begin(parameters, plan, list);
         if (step < plan.steps) {
@@ -265,8 +266,8 @@ DEVICE void decode_finish(const mc_decode_parameters &parameters) {
             const bool has_second = height_row + 8 < p.height;
             const float *partial = parameters.partial + size_t(row) * p.height + height_row;
             const size_t stride = size_t(parameters.rows) * p.height;
-            const float first = split_sum(0.0f, partial, stride, parameters.splits);
-            const float second = split_sum(0.0f, partial + 8, stride, has_second ? parameters.splits : 0);
+            const float first = split_sum<4>(0.0f, partial, stride, parameters.splits);
+            const float second = split_sum<4>(0.0f, partial + 8, stride, has_second ? parameters.splits : 0);
             Output::store(p, expert, row, height_row, first, second);
         }
     }

@@ -77,7 +77,8 @@ DEVICE void fp32_multiply(float (&sums)[height][2 * fp32_pairs], SharedOffset st
 template <class Output, int height>
 DEVICE void fp32_gemm(const mc_projection_parameters &p) {
     using Layout = FP32Layout<height>;
-    WorkList<MC_PROJECTION_THREADS> list{Layout::list_start, p.experts, Layout::rows, (p.height + fp32_weight_rows - 1) / fp32_weight_rows, 0};
+    const int parts = (p.height + fp32_weight_rows - 1) / fp32_weight_rows;
+    WorkList<MC_PROJECTION_THREADS> list{Layout::list_start, p.experts, Layout::rows, parts, 0};
     list.make(p.offsets);
     const int lane = int(lane_index()), warp = int(threadIdx.x / warp_size);
     // A warp is 8 × 4 threads, so that it reads few different rows at once.

@@ -29,7 +29,7 @@ struct GroupedEpilogue {
     int warp_row;
 
     DEVICE GroupedEpilogue(const mc_projection_parameters &p, const WorkItem &tile) : p(p), tile(tile) {
-        const int warp = int(threadIdx.x) / 32;
+        const int warp = int(threadIdx.x / warp_size);
         warp_row = warp / Shape::warp_columns * Shape::high * 16;
         column = tile.part * Shape::columns + warp % Shape::warp_columns * Shape::across * 8;
     }
@@ -87,7 +87,7 @@ struct GroupedEpilogue {
                 UNROLL
                 for (int k = 0; k < 2; k++) {
                     // With distance 1 the gate is not used.
-                    values[j][k] = activate(activation, values[j][k], values[j + distance - 1][k]);
+                    values[j][k] = activate<T>(activation, values[j][k], values[j + distance - 1][k]);
                 }
             }
         }

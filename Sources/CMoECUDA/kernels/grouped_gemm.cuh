@@ -213,7 +213,7 @@ DEVICE void grouped_gemm(const mc_projection_parameters &p) {
     }
 }
 
-#define GROUPED_GEMM_KERNELS(NAME, CONSTANT, ROWS, COLUMNS, WARP_ROWS, WARP_COLUMNS, BLOCKS, TOGETHER)                                  \
+#define GROUPED_GEMM_KERNELS(NAME, CONSTANT, ROWS, COLUMNS, WARP_ROWS, WARP_COLUMNS, BLOCKS, TOGETHER)                         \
     using grouped_##NAME = GroupedShape<ROWS, COLUMNS, WARP_ROWS, WARP_COLUMNS, TOGETHER>;                                     \
     static_assert(grouped_##NAME::most_bytes <= MC_GROUPED_GEMM_MOST_SHARED);                                                  \
     GROUPED_GEMM_KERNEL(gate_up_bf16_##NAME, gate_up, bf16, bf16, NAME, BLOCKS)                                                \
@@ -225,7 +225,7 @@ DEVICE void grouped_gemm(const mc_projection_parameters &p) {
     GROUPED_GEMM_KERNEL(down_fp16_fp16_##NAME, down, fp16, fp16, NAME, BLOCKS)                                                 \
     GROUPED_GEMM_KERNEL(down_fp16_fp32_##NAME, down, fp16, float, NAME, BLOCKS)
 #define GROUPED_GEMM_KERNEL(NAME, USE, T, OUTPUT, SHAPE, BLOCKS)                                                               \
-    KERNEL(grouped_##SHAPE::threads, BLOCKS) grouped_##NAME(const mc_projection_parameters p) {                              \
+    KERNEL(grouped_##SHAPE::threads, BLOCKS) grouped_##NAME(const mc_projection_parameters p) {                                \
         grouped_gemm<GroupedUse::USE, T, OUTPUT, grouped_##SHAPE>(p);                                                          \
     }
 MC_GROUPED_GEMM_SHAPES(GROUPED_GEMM_KERNELS)

@@ -60,7 +60,7 @@ typedef struct {
 
 /// shape: MC_GROUPED_GEMM_<NAME>
 static inline mc_grouped_gemm_shape mc_grouped_gemm_shape_of(int32_t shape) {
-#define MC_SHAPE(NAME, CONSTANT, ROWS, COLUMNS, WARP_ROWS, WARP_COLUMNS, BLOCKS, TOGETHER)                                               \
+#define MC_SHAPE(NAME, CONSTANT, ROWS, COLUMNS, WARP_ROWS, WARP_COLUMNS, BLOCKS, TOGETHER)                                     \
     {ROWS, COLUMNS, 32 * (WARP_ROWS) * (WARP_COLUMNS), BLOCKS},
     const mc_grouped_gemm_shape shapes[] = {MC_GROUPED_GEMM_SHAPES(MC_SHAPE)};
 #undef MC_SHAPE

@@ -35,11 +35,11 @@ struct StoreGateUp {
         T *output = static_cast<T *>(p.output);
         if (p.activation.gated) {
             output += size_t(row) * (p.height / 2) + height_row / 16 * 8 + height_row % 8;
-            store_global(output, from_float<T>(activate(p.activation, first, second)));
+            store_global(output, from_float<T>(activate<T>(p.activation, first, second)));
         } else {
             output += size_t(row) * p.height + height_row;
-            store_global(output, from_float<T>(activate(p.activation, 0.0f, first)));
-            if (height_row + 8 < p.height) store_global(output + 8, from_float<T>(activate(p.activation, 0.0f, second)));
+            store_global(output, from_float<T>(activate<T>(p.activation, 0.0f, first)));
+            if (height_row + 8 < p.height) store_global(output + 8, from_float<T>(activate<T>(p.activation, 0.0f, second)));
         }
     }
 };

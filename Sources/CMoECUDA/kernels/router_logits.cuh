@@ -181,7 +181,7 @@ KERNEL(MC_JOIN_THREADS) router_join(const mc_join_parameters p) {
     const unsigned count = unsigned(p.tokens) * unsigned(p.columns), step = gridDim.x * blockDim.x;
     for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
         const float bias = p.bias ? load_global(p.bias + i % unsigned(p.columns)) : 0.0f;
-        store_global(p.logits + i, split_sum(bias, p.partial + i, count, p.splits));
+        store_global(p.logits + i, split_sum<8>(bias, p.partial + i, count, p.splits));
     }
 }
 

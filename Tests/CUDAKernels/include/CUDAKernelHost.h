@@ -23,7 +23,8 @@ extern "C" {
 int ck_combine(const char *_Nonnull kernel, const mc_combine_parameters *_Nonnull parameters, size_t rows, unsigned blocks,
                uint64_t seed, char *_Nonnull why, size_t capacity);
 
-/// exercise_product_…: c [16, 16] = a [16, depth] · bᵀ, b [16, depth], of 16-bit elements. `shared_bytes`: 0 for what the kernel needs.
+/// exercise_product_…: c [16, 16] = a [16, depth] · bᵀ, b [16, depth], of 16-bit elements. `shared_bytes`: 0 for what the
+/// kernel needs.
 int ck_exercise_product(const char *_Nonnull kernel, const uint16_t *_Nonnull a, const uint16_t *_Nonnull b, float *_Nonnull c,
                         int32_t depth, size_t shared_bytes, uint64_t seed, char *_Nonnull why, size_t capacity);
 

@@ -19,8 +19,8 @@ int ck_decode(const char *_Nonnull kernel, const mc_decode_parameters *_Nonnull 
 int ck_fp32(const char *_Nonnull kernel, const mc_projection_parameters *_Nonnull parameters, size_t input_rows,
             unsigned blocks, uint64_t seed, char *_Nonnull why, size_t capacity);
 
-/// What an expert does between its matrices.
-float ck_activate(const mc_activation_parameters *_Nonnull parameters, float gate, float up);
+/// What an expert does between its matrices, before it is rounded to `type`: "fp32", "bf16" or "fp16".
+float ck_activate(const char *_Nonnull type, const mc_activation_parameters *_Nonnull parameters, float gate, float up);
 
 #ifdef __cplusplus
 }

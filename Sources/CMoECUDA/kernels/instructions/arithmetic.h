@@ -46,6 +46,19 @@ DEVICE float divide(float a, float b) {
 #endif
 }
 
+/// 1 / a with a relative error of at most 2⁻²³ (one unit in the last place) where a and 1 / a are normal numbers; a result
+/// below the normal range is 0. The host's is the nearest number, the device's may be another one within that bound.
+DEVICE float approximate_reciprocal(float a) {
+#ifdef __CUDACC__
+    float result;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(a));
+    return result;
+#else
+    const float result = 1.0f / a;
+    return result < 0x1p-126f && result > -0x1p-126f ? 0.0f : result;
+#endif
+}
+
 DEVICE float square_root(float a) {
 #ifdef __CUDACC__
     return __fsqrt_rn(a);

@@ -75,7 +75,7 @@ DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
 
 #ifdef __CUDACC__
 #define MULTIPLY_TILE(TYPE)                                                                                                    \
-    asm("mma.sync.aligned.m16n8k16.row.col.f32." TYPE "." TYPE                                                        \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." TYPE "." TYPE                                                                 \
                  ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                        \
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                              \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1))
