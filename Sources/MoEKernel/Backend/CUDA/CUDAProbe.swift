@@ -6,7 +6,8 @@ package final class CUDAProbe {
     private let kernel: CUDAKernel
     private let type: ElementType
     private let sink: DeviceMemory
-    private let buffer: DeviceMemory?
+    /// Nothing where no copy was asked for.
+    private let buffer: DeviceMemory
 
     /// A pass takes some milliseconds, beside which starting it does not count.
     private static let iterations: Int32 = 20_000
@@ -15,10 +16,10 @@ package final class CUDAProbe {
 
     /// - Parameters:
     ///   - type: What is multiplied.
-    ///   - copyBytes: Read and written by a copy; nil for no such probe.
+    ///   - copyBytes: Half of them are read, half written by a copy.
     ///   - isQuick: A pass of a moment, for tests.
     package init(
-        on device: CUDADevice, multiplying type: ElementType, copyBytes: Int?, isQuick: Bool = false
+        on device: CUDADevice, multiplying type: ElementType, copyBytes: Int, isQuick: Bool = false
     ) throws(MoEError) {
         stream = try CUDAStream(on: device)
         kernel = try device.kernels().kernel("probe_multiply_\(type.rawValue)", threads: MC_PROBE_THREADS)
@@ -26,11 +27,8 @@ package final class CUDAProbe {
         iterations = isQuick ? 4 : Self.iterations
         sink = try DeviceMemory(
             bytes: kernel.residentBlocks * MC_PROBE_THREADS * 4, on: stream, purpose: "a probe's sums")
-        buffer =
-            if let copyBytes { try DeviceMemory(bytes: copyBytes, on: stream, purpose: "a probe's copy") } else { nil }
-        if let copyBytes, case .some(let buffer) = buffer {
-            try stream.fill(buffer.address, byte: 0x3c, bytes: copyBytes)
-        }
+        buffer = try DeviceMemory(bytes: copyBytes, on: stream, purpose: "a probe's copy")
+        try stream.fill(buffer.address, byte: 0x3c, bytes: copyBytes)
         try stream.synchronize()
     }
 
@@ -47,7 +45,6 @@ package final class CUDAProbe {
 
     /// Copies one half of the buffer to the other, several times; returns the bytes read and written.
     package func copy() throws(MoEError) -> Int {
-        guard case .some(let buffer) = buffer else { return 0 }
         let half = buffer.byteCount / 2
         let passes = 4
         for _ in 0..<passes {
