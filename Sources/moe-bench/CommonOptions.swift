@@ -27,18 +27,23 @@ enum CommonOptions {
         return set
     }
 
-    /// Ends the command where the layer is to run on a GPU: this build has the CUDA runtime's side, and no layer on it.
-    static func requireProcessor(_ arguments: Arguments) throws {
-        guard let name = try arguments.text("device") else { return }
+    /// Where layers run.
+    ///
+    /// - Throws: one line that says what is missing where it cannot be used.
+    static func device(_ arguments: Arguments) throws -> Device {
+        guard let name = try arguments.text("device") else { return .cpu }
         guard let device = Device(name) else {
             throw UsageError("--device is \"\(name)\"; expected cpu, cuda or cuda:N, N from 0")
         }
         try device.check()
-        guard device == .cpu else {
-            throw MoEError.unavailable(
-                what: "a layer on \(device)", reason: "this build computes layers on the CPU only")
+        guard device == .cpu || !processorOptions.contains(where: arguments.isGiven) else {
+            throw UsageError(
+                "--\(processorOptions.first(where: arguments.isGiven)!) is for the processor; --device is \(device)")
         }
+        return device
     }
+
+    private static let processorOptions = ["instruction-set", "tuning"]
 
     /// This machine's tuning with what the option replaces; nil without the option.
     static func tuning(_ arguments: Arguments) throws -> CPUTuning? {

@@ -15,6 +15,10 @@ enum ForwardCommand: Command {
             "moe-bench forward --model DIR --layer 0 --input x.safetensors --output y.safetensors --dtype bf16 --threads 2",
             "keeps weights as bf16, uses two threads"
         ),
+        (
+            "moe-bench forward --model DIR --layer 0 --input x.safetensors --output y.safetensors --device cuda",
+            "on the first GPU"
+        ),
     ]
     static let options = [
         Option("model", "DIR", help: "folder with config.json and one or more safetensors files"),
@@ -29,7 +33,7 @@ enum ForwardCommand: Command {
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
-        try CommonOptions.requireProcessor(arguments)
+        let device = try CommonOptions.device(arguments)
         guard let layer = try arguments.number("layer", in: 0...1_000_000) as Int? else {
             throw UsageError("--layer is missing")
         }
@@ -38,6 +42,7 @@ enum ForwardCommand: Command {
             output: try arguments.required("output"))
         forward.threads = try CommonOptions.threads(arguments)
         forward.weightType = try arguments.choice("dtype", ElementType.self)
+        forward.device = device
         forward.instructionSet = try CommonOptions.instructionSet(arguments)
         Terminal.print(try forward.run().text.joined(separator: "\n"))
         return .success

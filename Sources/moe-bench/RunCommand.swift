@@ -48,7 +48,7 @@ enum RunCommand: Command {
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
-        try CommonOptions.requireProcessor(arguments)
+        let device = try CommonOptions.device(arguments)
         // Any whole number is taken here: the configuration says best what is wrong with one.
         let size = Int.min...Int.max
         var workload = Workload(
@@ -66,12 +66,12 @@ enum RunCommand: Command {
         workload.groups = try arguments.number("groups", in: size) ?? 8
         workload.seed = try CommonOptions.seed(arguments)
         let seconds: Int = try arguments.number("seconds", in: 1...3600) ?? 6
-        return try SuiteRunner(
-            .init(
-                entries: [(workload, Double(seconds))], threads: try CommonOptions.threads(arguments),
-                instructionSet: try CommonOptions.instructionSet(arguments),
-                tuning: try CommonOptions.tuning(arguments), json: try arguments.text("json"),
-                command: Array(CommandLine.arguments.dropFirst()))
-        ).run()
+        var settings = SuiteRunner.Settings(
+            entries: [(workload, Double(seconds))], threads: try CommonOptions.threads(arguments),
+            instructionSet: try CommonOptions.instructionSet(arguments),
+            tuning: try CommonOptions.tuning(arguments), json: try arguments.text("json"),
+            command: Array(CommandLine.arguments.dropFirst()))
+        settings.device = device
+        return try SuiteRunner(settings).run()
     }
 }

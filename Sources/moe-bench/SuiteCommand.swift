@@ -7,6 +7,7 @@ enum SuiteCommand: Command {
     static let examples: [(line: String, meaning: String)] = [
         ("moe-bench", "four configurations, in under a minute"),
         ("moe-bench --json results.json", "the same, with every sample in a file"),
+        ("moe-bench --device cuda", "layers on the first GPU, at the sizes of published models"),
         ("moe-bench run --tokens 256 --experts 64 --top-k 8", "one configuration of your own"),
         (
             "moe-bench forward --model DIR --layer 3 --input x.safetensors --output y.safetensors",
@@ -19,19 +20,19 @@ enum SuiteCommand: Command {
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
-        try CommonOptions.requireProcessor(arguments)
+        let device = try CommonOptions.device(arguments)
         let seed = try CommonOptions.seed(arguments)
-        let entries = DefaultSuite.entries.map { entry in
+        let entries = (device == .cpu ? DefaultSuite.entries : DefaultSuite.deviceEntries).map { entry in
             var workload = entry.workload
             workload.seed = seed
             return (workload: workload, budget: entry.budget)
         }
-        return try SuiteRunner(
-            .init(
-                entries: entries, threads: try CommonOptions.threads(arguments),
-                instructionSet: try CommonOptions.instructionSet(arguments),
-                tuning: try CommonOptions.tuning(arguments), json: try arguments.text("json"),
-                command: Array(CommandLine.arguments.dropFirst()))
-        ).run()
+        var settings = SuiteRunner.Settings(
+            entries: entries, threads: try CommonOptions.threads(arguments),
+            instructionSet: try CommonOptions.instructionSet(arguments),
+            tuning: try CommonOptions.tuning(arguments), json: try arguments.text("json"),
+            command: Array(CommandLine.arguments.dropFirst()))
+        settings.device = device
+        return try SuiteRunner(settings).run()
     }
 }

@@ -77,7 +77,7 @@ import Testing
         #expect(target.elements == untouched + row(4) + row(0) + row(2) + untouched.prefix(8))
     }
 
-    @Test(arguments: ["no_zero_fill", "truncates"])
+    @Test(arguments: ["off_by_one", "truncates"])
     func noticesMistakes(_ mistake: String) throws {
         var generator = Generator(state: 3)
         let width = mistake == "truncates" ? 64 : 20
@@ -92,6 +92,12 @@ import Testing
         p.width = Int32(width)
         p.source_pitch = Int32(width)
         p.destination_pitch = Int32(pitch)
+        if mistake == "off_by_one" {
+            let failure = #expect(throws: KernelFailure.self) {
+                try launch { ck_convert_mistake("convert_fp32_bf16+\(mistake)", &p, 2, 1, $0, $1) }
+            }
+            return #expect(failure?.description.contains("of source") == true)
+        }
         try launch { ck_convert_mistake("convert_fp32_bf16+\(mistake)", &p, 2, 1, $0, $1) }
         let expected = (0..<5).flatMap { row in
             (0..<pitch).map { $0 < width ? Element.bf16Bits(values[row * width + $0]) : 0 }

@@ -5,13 +5,12 @@
 
 // Planted mistakes: the same text, with one of its wrappers bent.
 
-namespace no_zero_fill {
+namespace off_by_one {
 #include "exponential.cuh"
-// Columns past the width keep what was there.
-#define store_some(destination, values, count) store_some(destination, values, (count) < p.width - column ? (count) : p.width - column)
+#define load_global(address) load_global((address) + 1)
 #include "rows.cuh"
-#undef store_some
-}  // namespace no_zero_fill
+#undef load_global
+}  // namespace off_by_one
 
 namespace truncates {
 #include "exponential.cuh"
@@ -27,7 +26,7 @@ inline uint32_t truncate_pair(float low, float high) {
 namespace {
 
 const Named<void(mc_convert_parameters)> conversions[] = {
-    {"convert_fp32_bf16+no_zero_fill", no_zero_fill::convert_fp32_bf16},
+    {"convert_fp32_bf16+off_by_one", off_by_one::convert_fp32_bf16},
     {"convert_fp32_bf16+truncates", truncates::convert_fp32_bf16},
 };
 

@@ -44,6 +44,9 @@ package struct Arguments: Sendable, Hashable {
         }
     }
 
+    /// Whether an option with a value is there.
+    package func isGiven(_ name: String) -> Bool { values[name] != nil }
+
     package func has(_ name: String) -> Bool { switches.contains(name) }
 
     package func text(_ name: String) throws(UsageError) -> String? {

@@ -10,6 +10,7 @@ package struct CheckpointForward: Sendable {
     package var threads: Int?
     package var weightType: ElementType?
     package var instructionSet: CPUInstructionSet?
+    package var device = Device.cpu
 
     package init(model: String, layer: Int, input: String, output: String) {
         self.model = model
@@ -22,7 +23,8 @@ package struct CheckpointForward: Sendable {
     package struct Summary: Sendable {
         package let modelType: String
         package let configuration: MoEConfiguration
-        package let instructionSet: CPUInstructionSet
+        /// The instruction set, or the GPU.
+        package let kernels: String
         package let threads: Int
         /// Of the input, and of `y`.
         package let shape: [Int]
@@ -52,8 +54,10 @@ package struct CheckpointForward: Sendable {
                     "has shape \(x.shape); expected \(configuration.hidden) in its last dimension, the model's width")
         }
         try x.check(for: configuration)
-        let layer = try checkpoint.layer(
-            self.layer, weightType: weightType, pool: pool, instructionSet: instructionSet)
+        let layer =
+            device == .cpu
+            ? try checkpoint.layer(self.layer, weightType: weightType, pool: pool, instructionSet: instructionSet)
+            : try checkpoint.layer(self.layer, weightType: weightType, device: device, pool: pool)
         let loaded = cp_nanoseconds()
         let peakLoadBytes = cp_resident_peak()
 
@@ -69,7 +73,7 @@ package struct CheckpointForward: Sendable {
         try writer.write(to: output)
 
         return Summary(
-            modelType: checkpoint.modelType, configuration: configuration, instructionSet: layer.instructionSet,
+            modelType: checkpoint.modelType, configuration: configuration, kernels: layer.instructionSet?.rawValue ?? "\(device)",
             threads: pool.threads, shape: x.shape, tokensPerExpert: routing.tokensPerExpert,
             droppedChoices: routing.droppedChoices,
             weightBytes: layer.weightByteCount, loadSeconds: Double(loaded - start) * 1e-9, runSeconds: seconds,
@@ -94,7 +98,7 @@ extension CheckpointForward.Summary {
         let c = configuration
         return [
             "\(modelType)  T \(tokens)  H \(c.hidden)  F \(c.expertHidden)  E \(c.experts)  k \(c.topK), "
-                + "\(instructionSet.rawValue), \(threads) thread\(threads == 1 ? "" : "s")",
+                + "\(kernels), \(threads) thread\(threads == 1 ? "" : "s")",
             "load    \(Format.time(loadSeconds)), weights \(Format.bytes(weightBytes)), peak memory "
                 + "\(Format.bytes(peakLoadBytes))",
             "run     \(Format.time(runSeconds)) (one call, the first), "

@@ -26,6 +26,13 @@ package final class Inputs: Sendable {
         self.init(tokens: workload.tokens, hidden: workload.hidden, batches: batches)
     }
 
+    /// The same numbers, rounded to what a type holds.
+    package convenience init(_ workload: Workload, heldBy type: ElementType) {
+        let inputs = Inputs(workload)
+        self.init(
+            tokens: inputs.tokens, hidden: inputs.hidden, batches: inputs.batches.map { $0.map(type.rounded) })
+    }
+
     /// The same tokens made useless: other values that route elsewhere. Run through a stage before a call that is checked, it
     /// leaves nothing behind that could pass for the call's own result.
     package func decoy(of batch: Int) -> [Float] { batches[batch].map { -3 * $0 } }

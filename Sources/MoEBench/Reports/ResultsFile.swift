@@ -22,8 +22,10 @@ package struct ResultsFile: Encodable, Sendable {
         package let inputHash: String
         package let threads: Int
         package let instructionSet: String
-        /// As `--tuning` takes it.
-        package let tuning: String
+        /// As `--tuning` takes it; nil on a GPU.
+        package let tuning: String?
+        /// Seconds of a GPU's first call.
+        package let firstCall: Double?
         package let weightBytes: Int
         package let load: WorkloadReport.Load
         package let checkedTokens: Int
@@ -40,6 +42,7 @@ package struct ResultsFile: Encodable, Sendable {
             threads = report.threads
             instructionSet = report.instructionSet
             tuning = report.tuning
+            firstCall = report.firstCall
             weightBytes = report.weightBytes
             load = report.load
             checkedTokens = report.checkedTokens

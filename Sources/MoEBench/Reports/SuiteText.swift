@@ -8,15 +8,17 @@ package struct SuiteText: Sendable {
 
     /// The machine, in two or three lines.
     ///
-    /// - Parameter tuning: Where it is not the machine's own.
+    /// - Parameters:
+    ///   - tuning: Where it is not the machine's own.
+    ///   - device: The GPU, where layers run on one.
     package func machine(
-        _ machine: Machine, threads: Int, instructionSet: String, tuning: String?, build: String
+        _ machine: Machine, threads: Int, instructionSet: String, tuning: String?, device: String? = nil, build: String
     ) -> [String] {
         [
             terminal.styled("\(machine.processor.isEmpty ? machine.architecture : machine.processor)", .bold)
                 + ", \(threads) of \(machine.processors) processors, \(instructionSet), \(machine.caches), memory "
                 + Format.bytes(machine.memoryBytes)
-        ] + (tuning.map { ["tuning \($0)"] } ?? []) + [
+        ] + (tuning.map { ["tuning \($0)"] } ?? []) + (device.map { [$0] } ?? []) + [
             terminal.styled("build \(build)", .faint)
         ]
     }
@@ -35,8 +37,9 @@ package struct SuiteText: Sendable {
         let reads = ceilings.reads.map {
             "\(Format.bytes($0.bufferBytes)) \(Format.significant($0.series.rate * 1e-9)) GB/s"
         }
+        let isDevice = ceilings.machine.isDevice
         lines.append(
-            "  ceilings: FMA \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s; read "
+            "  ceilings: \(isDevice ? "products in registers" : "FMA") \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s; \(isDevice ? "copy" : "read") "
                 + reads.joined(separator: ", ")
                 + (ceilings.rounded.map { "; " + Self.products($0) } ?? ""))
         var table = TextTable([
@@ -70,7 +73,8 @@ package struct SuiteText: Sendable {
         let checked =
             report.checkedTokens == report.workload.tokens
             ? "every token checked" : "\(report.checkedTokens) tokens checked"
-        return "weights \(Format.bytes(report.weightBytes)), \(batches) input\(batches == 1 ? "" : "s") touching "
+        let first = report.firstCall.map { ", first call \(Format.time($0))" } ?? ""
+        return "weights \(Format.bytes(report.weightBytes))\(first), \(batches) input\(batches == 1 ? "" : "s") touching "
             + "\(touched) experts, max/mean load \(Format.significant(report.load.maximumOverMean)), \(checked) "
             + "against float64"
     }

@@ -61,13 +61,18 @@ package enum DeviceConformance {
     }
 
     /// What a case found.
-    package struct Finding: Sendable {
+    package struct Finding: Sendable, CustomStringConvertible {
         /// The largest relative error of a token.
         package let worst: Double
         package let limit: Double
         /// Tokens whose choice of experts is too near to call, and which are not compared.
         package let undecided: Int
         package let compared: Int
+
+        package var description: String {
+            "\(compared) tokens, error at most \(Format.scientific(worst)) of \(Format.scientific(limit))"
+                + (undecided > 0 ? ", \(undecided) too near to call" : "")
+        }
     }
 
     /// A result that is wrong.
@@ -86,7 +91,7 @@ package enum DeviceConformance {
         // Numbers that every type of activations involved holds, so that all that compute see the same.
         let held: [ElementType] = [test.input, c.weightType ?? .float32]
         let x = (0..<test.tokens * c.hidden).map { _ in
-            held.reduce(Float(generator.unit() * 3.4 - 1.7)) { $1.rounded($0) }
+            held.reduce(Float(generator.unit() * 3.4 - 1.7)) { value, type in type.rounded(value) }
         }
         var context = TokenContext()
         if test.sequences > 1 { context.sequenceLength = test.tokens / test.sequences }
@@ -136,7 +141,7 @@ package enum DeviceConformance {
             tokens.flatMap { x[$0 * c.hidden..<($0 + 1) * c.hidden] }, context: part)
         let limit = limit(c, output: test.output)
         // Logits are fp32 sums of exact products: their error is bounded, and choices nearer than that are anybody's.
-        let nearest = 1e-4
+        let nearest = DeviceCheck.nearest
         let slots = c.slots
         var worst = 0.0, undecided = 0
         let isNear = reference.margins.map { $0 < nearest }

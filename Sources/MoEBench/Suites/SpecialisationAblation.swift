@@ -21,7 +21,9 @@ package enum SpecialisationAblation {
     static func contenders(
         _ layer: MoELayer, inputs: Inputs, check: any OutputCheck, work: Work, subject: (String) -> Subject
     ) throws(MoEError) -> [Contender] {
-        var tuning = layer.tuning
+        guard var tuning = layer.tuning else {
+            throw .unavailable(what: "tiles compiled for their shapes", reason: "this layer runs on \(layer.device)")
+        }
         tuning.isSpecialised = false
         let other = try layer.withTuning(tuning)
         var expected: [[Float]] = []

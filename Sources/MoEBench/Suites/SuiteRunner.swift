@@ -7,6 +7,7 @@ package struct SuiteRunner {
         package var threads: Int?
         package var instructionSet: CPUInstructionSet?
         package var tuning: CPUTuning?
+        package var device = Device.cpu
         package var contest = WorkloadRunner.Contest.baselines
         package var json: String?
         package var command: [String]
@@ -35,7 +36,11 @@ package struct SuiteRunner {
         defer { withExtendedLifetime(signals) {} }
         let interruption = signals.interruption
         let machine = Machine()
-        for (workload, _) in settings.entries { try checkMemory(workload, machine) }
+        let device: CUDADevice? =
+            if case .cuda(let index) = settings.device { try CUDADevice.numbered(index) } else { nil }
+        for (workload, _) in settings.entries {
+            try checkMemory(workload, device?.properties.memoryBytes ?? machine.memoryBytes)
+        }
         let build = BuildIdentity.ofThisProcess()
         let pool = try ThreadPool(threads: settings.threads)
         let instructionSet = if let chosen = settings.instructionSet { chosen } else { try CPUInstructionSet.chosen() }
@@ -45,18 +50,26 @@ package struct SuiteRunner {
         Terminal.print(
             text.machine(
                 machine, threads: pool.threads, instructionSet: instructionSet.rawValue,
-                tuning: tuning == .detected(instructionSet) ? nil : tuning.description, build: build
+                tuning: tuning == .detected(instructionSet) ? nil : tuning.description,
+                device: device.map { "\($0.properties)" }, build: build
             ).joined(separator: "\n"))
         var runner = WorkloadRunner(
             pool: pool, instructionSet: instructionSet, tuning: tuning, build: build, interruption: interruption,
             progress: ProgressLine(terminal))
         runner.contest = settings.contest
+        let deviceRunner = device.map {
+            DeviceRunner(
+                device: $0, pool: pool, build: build, interruption: interruption, progress: ProgressLine(terminal))
+        }
 
         var reports: [WorkloadReport] = []
         var problem: MoEError?
         for (workload, budget) in settings.entries where problem == nil && !interruption.isRequested {
             do throws(MoEError) {
-                let report = try runner.run(workload, budget: budget)
+                let report =
+                    if let deviceRunner { try deviceRunner.run(workload, budget: budget) } else {
+                        try runner.run(workload, budget: budget)
+                    }
                 Terminal.print("\n" + text.workload(report).joined(separator: "\n"))
                 reports.append(report)
             } catch {
@@ -78,7 +91,7 @@ package struct SuiteRunner {
     }
 
     /// Refuses at once what could not be held: weights once packed, activations, and the dense baseline.
-    private func checkMemory(_ workload: Workload, _ machine: Machine) throws(MoEError) {
+    private func checkMemory(_ workload: Workload, _ memoryBytes: Int) throws(MoEError) {
         let configuration = try workload.configuration()
         let matrix = Double(configuration.hidden) * Double(configuration.expertHidden)
         let weights =
@@ -89,12 +102,12 @@ package struct SuiteRunner {
             Double(4 * configuration.hidden * (configuration.topK + 4))
             + Double(4 * configuration.expertHidden * configuration.topK)
         let needed = weights + Double(workload.tokens) * perToken
-        let available = machine.memoryBytes > 0 ? machine.memoryBytes : 1 << 40
+        let available = memoryBytes > 0 ? memoryBytes : 1 << 40
         guard needed > 0.9 * Double(available) else { return }
         throw .outOfMemory(
             bytes: needed < 0x1p62 ? Int(needed) : .max,
             purpose: "\(workload.sizes) in \(workload.dtype); this machine has "
-                + Format.bytes(machine.memoryBytes))
+                + Format.bytes(memoryBytes))
     }
 }
 

@@ -23,12 +23,14 @@ package struct WorkloadReport: Sendable {
     package let weightBytes: Int
     package let threads: Int
     package let instructionSet: String
-    /// Every field, as `--tuning` takes it.
-    package let tuning: String
+    /// Every field, as `--tuning` takes it; nil on a GPU.
+    package let tuning: String?
     /// The contender that others are compared with.
     package let reference: String
     /// Tokens of each batch whose output was checked.
     package let checkedTokens: Int
+    /// Seconds of the first call, before anything was warm; nil where it was not timed.
+    package var firstCall: Double?
     package let comparison: Comparison
     package let notRun: [NotRun]
     package let seconds: Double
@@ -269,7 +271,7 @@ package struct WorkloadRunner: Sendable {
         return counts
     }
 
-    private static func load(_ tokensPerExpert: [[Int]]) -> WorkloadReport.Load {
+    static func load(_ tokensPerExpert: [[Int]]) -> WorkloadReport.Load {
         let totals = tokensPerExpert[0].indices.map { expert in tokensPerExpert.reduce(0) { $0 + $1[expert] } }
         let mean = Double(totals.reduce(0, +)) / Double(totals.count)
         return WorkloadReport.Load(

@@ -87,6 +87,23 @@ public struct MoECheckpoint: Sendable {
             configuration, weights: weights, pool: threads, instructionSet: instructionSet,
             arithmetic: arithmetic, tuning: tuning)
     }
+
+    /// Loads a layer for a device, ready to run.
+    ///
+    /// - Parameters:
+    ///   - index: its index in the model, one of ``moeLayers``.
+    ///   - weightType: how weights are to be kept in memory; nil keeps them as stored, which a GPU cannot where they are codes.
+    ///   - device: where it runs.
+    ///   - pool: threads for this layer alone; nil uses those that all layers of this checkpoint share.
+    /// - Throws: what ``weightSource(layer:)`` and ``MoELayer/init(_:weights:device:pool:)`` throw.
+    public func layer(
+        _ index: Int, weightType: ElementType? = nil, device: Device, pool: ThreadPool? = nil
+    ) throws(MoEError) -> MoELayer {
+        let configuration = try configuration(layer: index, weightType: weightType)
+        let weights = MoEWeights(try weightSource(layer: index))
+        let threads = if let pool { pool } else { try sharedPool.get() }
+        return try MoELayer(configuration, weights: weights, device: device, pool: threads)
+    }
 }
 
 /// One thread pool for all layers of a checkpoint, made when the first is loaded.

@@ -128,7 +128,7 @@ extension RouterConfiguration {
     }
 
     /// Whether experts of a token are chosen by looking at all tokens.
-    var isExpertChoice: Bool { selection == .expertChoice }
+    package var isExpertChoice: Bool { selection == .expertChoice }
 
     /// Whether it looks tokens' ids up.
     var usesTokenIDs: Bool {

@@ -49,7 +49,7 @@ import Testing
                 for tileRows in rows {
                     for sharedPanels in panels {
                         for tasks in [1, 2, 7, 1024] {
-                            var tuning = layer.tuning
+                            var tuning = try #require(layer.tuning)
                             tuning.tileRows = tileRows
                             tuning.sharedPanels = sharedPanels
                             tuning.tasksPerThread = tasks
@@ -79,7 +79,7 @@ import Testing
             let layer = try MoELayer(
                 configuration, weights: MoEWeights(source), pool: pool, instructionSet: set, tuning: .detected(set))
             for sharedPanels in Self.legal(set).panels {
-                var tuning = layer.tuning
+                var tuning = try #require(layer.tuning)
                 tuning.sharedPanels = sharedPanels
                 tuning.isSpecialised = false
                 let generic = try layer.withTuning(tuning)
@@ -189,12 +189,12 @@ import Testing
             let pool = try ThreadPool(threads: 1)
             setenv("MOE_TUNING", "tile-rows=2,tasks-per-thread=3", 1)
             let layer = try MoELayer(configuration, weights: .random(seed: 1), pool: pool)
-            var expected = CPUTuning.detected(layer.instructionSet)
+            var expected = CPUTuning.detected(try CPUInstructionSet.chosen())
             expected.tileRows = 2
             expected.tasksPerThread = 3
             guard layer.tuning == expected else { exit(1) }
             // What the caller says comes first.
-            let table = CPUTuning.detected(layer.instructionSet)
+            let table = CPUTuning.detected(try CPUInstructionSet.chosen())
             guard
                 try MoELayer(configuration, weights: .random(seed: 1), pool: pool, tuning: table).tuning == table
             else { exit(2) }

@@ -1,7 +1,7 @@
 import CMoECUDA
 
 /// What a device can do at most, for a harness that compares layers with it.
-package final class CUDAProbe {
+package final class CUDAProbe: Sendable {
     private let stream: CUDAStream
     private let kernel: CUDAKernel
     private let type: ElementType
