@@ -171,7 +171,7 @@ import Testing
         let test = Case(Shape(tokens: 4, slots: 2, width: 8), rows: .bf16, output: .fp32)
         let failure = #expect(throws: KernelFailure.self) { try test.run(seed: 3, mistake: "+reads_past_the_end") }
         #expect(failure?.description.contains("of rows") == true)
-        #expect(failure?.description.contains("combine.cuh") == true)
+        #expect(failure?.description.contains("rows.cuh") == true)
     }
 
     @Test func noticesARowThatDoesNotExist() throws {

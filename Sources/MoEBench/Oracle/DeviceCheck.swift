@@ -1,7 +1,7 @@
 import MoEKernel
 
 /// Compares what a GPU computed with the oracle, on the same rounded weights and inputs: each token's error in the L2 norm, as
-/// ``DeviceConformance/limit(_:output:)`` says.
+/// ``DeviceConformance/contract(_:output:)`` says.
 package struct DeviceCheck: OutputCheck {
     private let oracle: LayerOracle
     private let limit: Double
@@ -11,7 +11,7 @@ package struct DeviceCheck: OutputCheck {
 
     package init(_ oracle: LayerOracle, output: ElementType) {
         self.oracle = oracle
-        limit = DeviceConformance.limit(oracle.configuration, output: output)
+        limit = DeviceConformance.contract(oracle.configuration, output: output)
     }
 
     package func verify(_ output: StageOutput, batch: Int) throws(WrongResult) {

@@ -20,3 +20,22 @@ import Testing
         #expect(finding.worst > 0 && finding.worst <= finding.limit)
     }
 }
+
+/// A device that computes nearly right has to fail.
+@Suite struct DeviceConformanceHonestyTests {
+    /// One weight of one expert changed, kernels left as they are.
+    @Test(arguments: ElementType.allCases) func noticesAnotherWeight(_ type: ElementType) throws {
+        let configuration = try MoEConfiguration(
+            experts: 4, topK: 2, hidden: 72, expertHidden: 40, weightType: type)
+        let test = DeviceConformance.Case(configuration, tokens: 12, seed: 3, input: type, output: type)
+        #expect(throws: DeviceConformance.Wrong.self) {
+            _ = try withTwinMachine { device in
+                let pool = try ThreadPool(threads: 1)
+                return try DeviceConformance.run(test, on: device) { configuration, _ in
+                    // Other weights: what a wrong packing would give.
+                    try MoELayer(configuration, weights: .random(seed: 4), on: device, pool: pool)
+                }
+            }
+        }
+    }
+}
