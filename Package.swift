@@ -89,7 +89,10 @@ let package = Package(
         .target(name: "VectorCases", dependencies: ["MoEKernel"], path: "Tests/VectorCases"),
         .testTarget(
             name: "MoEKernelTests",
-            dependencies: ["MoEKernel", "MicroKernels", "CPlatform", "AllocationCounter", "CUDAFake", "VectorCases"],
+            dependencies: [
+                "MoEKernel", "MicroKernels", "CPlatform", "AllocationCounter", "CMoECUDA", "CUDAFake", "CUDATwins",
+                "VectorCases",
+            ],
             exclude: ["Fixtures"], swiftSettings: optimised + lifetimes),
         .testTarget(
             name: "MoEBenchTests", dependencies: ["MoEBench", "MoEKernel", "CUDAFake", "CUDATwins", "VectorCases"],
