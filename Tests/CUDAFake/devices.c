@@ -59,7 +59,7 @@ mc_error fake_cudaDeviceGetAttribute(int *value, mc_device_attribute attribute, 
     case mc_cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
     case mc_cudaDevAttrWarpSize: *value = 32; break;
     case mc_cudaDevAttrMultiProcessorCount: *value = fake->machine.multiprocessors[device]; break;
-    case mc_cudaDevAttrL2CacheSize: *value = 50 << 20; break;
+    case mc_cudaDevAttrL2CacheSize: *value = fake->machine.l2_bytes; break;
     case mc_cudaDevAttrMaxThreadsPerMultiProcessor: *value = 2048; break;
     case mc_cudaDevAttrComputeCapabilityMajor: *value = fake->machine.compute_capability[device] / 10; break;
     case mc_cudaDevAttrComputeCapabilityMinor: *value = fake->machine.compute_capability[device] % 10; break;

@@ -46,6 +46,7 @@ static kernel_code *registered(const char *name) {
 void fake_register_kernel(const char *name, fake_kernel_body body) { registered(name)->body = body; }
 void fake_register_parameters(const char *name, size_t bytes) { registered(name)->parameter_bytes = bytes; }
 
+const char *fake_running_kernel(void) { return fake->running; }
 void fake_tell(const char *problem) { state_misuse(problem); }
 
 void kernels_forget(void) {

@@ -13,6 +13,7 @@ fake_machine fake_two_devices(void) {
         .device_count = 2,
         .compute_capability = {90, 90, 90, 90},
         .multiprocessors = {132, 132, 132, 132},
+        .l2_bytes = 50 << 20,
         .memory_pools = 1,
         .device_bytes = 1 << 28,
         .pinned_bytes = 1 << 24,

@@ -71,6 +71,7 @@ typedef struct {
     fake_machine machine;
     object *objects;
     kernel_code *registered;
+    const char *running;
     char misuse[256];
     const char *trace[trace_length];
     int calls;

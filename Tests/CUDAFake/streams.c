@@ -80,7 +80,9 @@ static mc_error do_launch(object *stream, operation work) {
     if (!fake->fault && code->body) {
         const void *const arguments[] = {work.parameters};
         const mc_dim3 grid = work.launch.grid;
+        fake->running = code->name;
         code->body(arguments, grid.x, grid.y, grid.z, work.launch.block.x, work.launch.dynamic_shared_bytes);
+        fake->running = NULL;
     } else if (!fake->fault) {
         fake->fault = code->run(work.parameters);
     }

@@ -18,8 +18,21 @@ package func withTwinMachine<R>(
         fake_register_parameters(name, bytes)
         index += 1
     }
-    let result = try body(try runtime.device(0))
-    return (result, fake_misuse().map { String(cString: $0) })
+    func misuse() -> String? { fake_misuse().map { String(cString: $0) } }
+    do {
+        let result = try body(try runtime.device(0))
+        return (result, misuse())
+    } catch {
+        // A kernel's own words say more than the fault that CUDA tells of.
+        guard let misuse = misuse() else { throw error }
+        throw TwinFailure(description: "\(error); \(misuse)", error: error)
+    }
+}
+
+/// What `body` threw after something had gone wrong in a kernel.
+package struct TwinFailure: Error, CustomStringConvertible {
+    package let description: String
+    package let error: any Error
 }
 
 /// One small device: fewer blocks, and so less to simulate, than a real one would be given.
@@ -27,16 +40,16 @@ package func smallMachine(multiprocessors: Int32 = 3) -> fake_machine {
     var machine = fake_two_devices()
     machine.device_count = 1
     machine.multiprocessors.0 = multiprocessors
+    machine.l2_bytes = 32 << 10
     return machine
 }
 
 /// Each launch has an order of threads of its own.
 private let run: fake_kernel_body = { arguments, x, y, z, threads, sharedBytes in
-    // It is noted before it runs.
-    let name = fake_launch_at(fake_launches() - 1).kernel!
-    var memory = [fake_memory](repeating: fake_memory(), count: 64)
-    let count = Int(fake_device_memories(&memory, Int32(memory.count)))
-    let ranges = memory.prefix(min(count, memory.count)).map { ck_memory(start: $0.start!, bytes: $0.bytes) }
+    let name = fake_running_kernel()!
+    var memory = [fake_memory](repeating: fake_memory(), count: Int(fake_live(fake_device_memory)))
+    _ = fake_device_memories(&memory, Int32(memory.count))
+    let ranges = memory.map { ck_memory(start: $0.start!, bytes: $0.bytes) }
     var launch = ck_launch(
         kernel: name, parameters: arguments[0]!, grid_x: x, grid_y: y, grid_z: z, threads: threads,
         shared_bytes: sharedBytes)

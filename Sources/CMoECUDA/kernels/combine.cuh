@@ -6,7 +6,7 @@
 template <bool whole, class Row, class Output>
 DEVICE void combine_eight(const mc_combine_parameters &p, int token, int column, int count) {
     const Row *rows = static_cast<const Row *>(p.rows) + column;
-    const size_t first_slot = size_t(token) * p.slots;
+    const int first_slot = token * p.slots;
     // Rows of several slots are loaded before the first is added, so that their latencies overlap; not so where it
     // would make much code for the rare width that is no multiple of eight.
     constexpr int slots_at_once = whole ? 4 : 1;
@@ -16,21 +16,16 @@ DEVICE void combine_eight(const mc_combine_parameters &p, int token, int column,
         UNROLL
         for (int i = 0; i < slots_at_once; i++) {
             const int slot = first + i;
-            size_t row = first_slot + slot;
-            bool is_there = slot < p.slots;
-            if (is_there && p.row_of) {
-                const int found = load_global(p.row_of + row);
-                is_there = found >= 0;
-                row = size_t(found);
-            }
+            int row = -1;
+            if (slot < p.slots) row = p.row_of ? load_global(p.row_of + first_slot + slot) : first_slot + slot;
             // A slot that was dropped adds 0 · 0, which changes no sum. Its weight is not even read: it may be
             // anything.
             weight[i] = 0.0f;
             UNROLL
             for (int j = 0; j < 8; j++) values[i][j] = 0.0f;
-            if (is_there) {
+            if (row >= 0) {
                 weight[i] = p.weights ? multiply(load_global(p.weights + first_slot + slot), p.row_factor) : p.row_factor;
-                const Row *source = rows + row * p.width;
+                const Row *source = rows + size_t(row) * p.width;
                 if constexpr (whole) {
                     load_eight(values[i], source);
                 } else {
@@ -57,10 +52,14 @@ DEVICE void combine_eight(const mc_combine_parameters &p, int token, int column,
         for (int j = 0; j < 8; j++) sums[j] = multiply_add(scale, values[j], sums[j]);
     }
     if (p.bias) {
-        UNROLL
-        for (int j = 0; j < 8; j++) {
-            if (whole || j < count) sums[j] = add(sums[j], load_global(p.bias + column + j));
+        float values[8];
+        if constexpr (whole) {
+            load_eight(values, p.bias + column);
+        } else {
+            load_some(values, p.bias + column, count);
         }
+        UNROLL
+        for (int j = 0; j < 8; j++) sums[j] = add(sums[j], values[j]);
     }
     UNROLL
     for (int j = 0; j < 8; j++) sums[j] = multiply(sums[j], p.output_factor);
@@ -76,7 +75,8 @@ DEVICE void combine(const mc_combine_parameters &p) {
     const unsigned pieces = unsigned(p.width + row_columns - 1) / row_columns;
     const unsigned count = unsigned(p.tokens) * pieces;
     const bool whole =
-        p.width % row_columns == 0 && is_aligned_16(p.rows) && is_aligned_16(p.output) && is_aligned_16(p.shared);
+        p.width % row_columns == 0 && is_aligned_16(p.rows) && is_aligned_16(p.output) && is_aligned_16(p.shared) &&
+        is_aligned_16(p.bias);
     for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) {
         const int token = int(i / pieces), column = int(i % pieces) * row_columns;
         if (whole) {
@@ -87,8 +87,9 @@ DEVICE void combine(const mc_combine_parameters &p) {
     }
 }
 
+// Three blocks of a multiprocessor leave the registers that four rows at once take.
 #define COMBINE_KERNEL(NAME, ROW, OUTPUT)                                                                                      \
-    KERNEL(MC_COMBINE_THREADS) combine_##NAME(const mc_combine_parameters p) { combine<ROW, OUTPUT>(p); }
+    KERNEL(MC_COMBINE_THREADS, 3) combine_##NAME(const mc_combine_parameters p) { combine<ROW, OUTPUT>(p); }
 COMBINE_KERNEL(fp32_fp32, float, float)
 COMBINE_KERNEL(fp32_bf16, float, bf16)
 COMBINE_KERNEL(fp32_fp16, float, fp16)

@@ -22,9 +22,9 @@ DEVICE float random_number(uint64_t key, uint32_t column) {
 template <class T>
 DEVICE void generate(const mc_generate_parameters &p) {
     for (int row = int(blockIdx.x); row < p.rows; row += int(gridDim.x)) {
-        const int part = p.gated ? row / MC_GATE_GROUP % 2 : 0;
+        const bool is_up = p.gated && row / MC_GATE_GROUP % 2;
         const int source = p.gated ? row / (2 * MC_GATE_GROUP) * MC_GATE_GROUP + row % MC_GATE_GROUP : row;
-        const uint64_t key = mix_64(p.keys[part] + uint64_t(source));
+        const uint64_t key = mix_64((is_up ? p.keys[1] : p.keys[0]) + uint64_t(source));
         T *destination = static_cast<T *>(p.destination) + size_t(row) * p.depth;
         for (int column = int(threadIdx.x); column < p.depth; column += MC_GENERATE_THREADS) {
             const bool exists = source < p.outputs && column < p.inputs;

@@ -6,8 +6,8 @@ final class DeviceProbe: MachineProbe {
     private let probe: CUDAProbe
     private let failed = Mutex<MoEError?>(nil)
 
-    init(on device: CUDADevice, multiplying type: ElementType, copyBytes: Int) throws(MoEError) {
-        probe = try CUDAProbe(on: device, multiplying: type, copyBytes: copyBytes)
+    init(on device: CUDADevice, multiplying type: ElementType, copyBytes: Int, iterations: Int) throws(MoEError) {
+        probe = try CUDAProbe(on: device, multiplying: type, copyBytes: copyBytes, iterations: iterations)
     }
 
     /// What went wrong in a pass; its work then counts as none.

@@ -16,7 +16,7 @@ package struct ProbedMachine: Sendable, Hashable {
 
     /// A GPU: one class, far beyond its cache, for work that walks over more than the cache holds.
     package static func device(l2Bytes: Int) -> ProbedMachine {
-        ProbedMachine(isDevice: true, smallestBuffer: l2Bytes, largestBuffer: 1 << 30)
+        ProbedMachine(isDevice: true, smallestBuffer: l2Bytes, largestBuffer: 16 * l2Bytes)
     }
 
     /// The buffer whose reading is the ceiling for a working set: the next lower power of two, so that it lies in the same

@@ -8,6 +8,8 @@ package struct DeviceRunner: Sendable {
     package let build: String
     let interruption: Interruption
     let progress: ProgressLine
+    /// Of a probe's pass.
+    var probeIterations = CUDAProbe.usualIterations
     /// FLOPs of one call of dense-all-experts: some tens of milliseconds.
     private let denseFLOPs = 20_000_000_000_000
     /// Bytes of the device's memory that copies of a small layer may take.
@@ -99,7 +101,7 @@ package struct DeviceRunner: Sendable {
         let sampler = try CeilingSampler(
             workingSets: contenders.map(\.implementation.work.workingSet), machine: machine
         ) { (bytes: Int) throws(MoEError) -> any MachineProbe in
-            let probe = try DeviceProbe(on: device, multiplying: workload.weightType, copyBytes: bytes)
+            let probe = try DeviceProbe(on: device, multiplying: workload.weightType, copyBytes: bytes, iterations: probeIterations)
             probes.append(probe)
             return probe
         }

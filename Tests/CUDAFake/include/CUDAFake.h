@@ -18,6 +18,7 @@ typedef struct {
     /// As 90 for 9.0.
     int compute_capability[4];
     int multiprocessors[4];
+    int l2_bytes;
     /// Whether devices have stream-ordered pools.
     int memory_pools;
     /// Limits on what may be allocated at once.
@@ -86,6 +87,9 @@ void fake_register_kernel(const char *_Nonnull name, fake_kernel_body _Nonnull b
 /// How many bytes the one parameter of a registered kernel has. Without, it cannot be launched into a graph, which has to
 /// keep a copy.
 void fake_register_parameters(const char *_Nonnull name, size_t bytes);
+
+/// The kernel whose body runs.
+const char *_Nullable fake_running_kernel(void);
 
 /// What a body found wrong with its launch: told by fake_misuse, unless something was wrong before.
 void fake_tell(const char *_Nonnull problem);

@@ -9,22 +9,22 @@ package final class CUDAProbe: Sendable {
     /// Nothing where no copy was asked for.
     private let buffer: DeviceMemory
 
-    /// A pass takes some milliseconds, beside which starting it does not count.
-    private static let iterations: Int32 = 20_000
-    /// The same on the tests' simulated device.
     private let iterations: Int32
+
+    /// A pass of so many takes some milliseconds, beside which starting it does not count.
+    package static let usualIterations = 20_000
 
     /// - Parameters:
     ///   - type: What is multiplied.
     ///   - copyBytes: Half of them are read, half written by a copy.
-    ///   - isQuick: A pass of a moment, for tests.
+    ///   - iterations: Of a pass of products.
     package init(
-        on device: CUDADevice, multiplying type: ElementType, copyBytes: Int, isQuick: Bool = false
+        on device: CUDADevice, multiplying type: ElementType, copyBytes: Int, iterations: Int = usualIterations
     ) throws(MoEError) {
         stream = try CUDAStream(on: device)
         kernel = try device.kernels().kernel("probe_multiply_\(type.rawValue)", threads: MC_PROBE_THREADS)
         self.type = type
-        iterations = isQuick ? 4 : Self.iterations
+        self.iterations = try kernelInteger(iterations, "iterations")
         sink = try DeviceMemory(
             bytes: kernel.residentBlocks * MC_PROBE_THREADS * 4, on: stream, purpose: "a probe's sums")
         buffer = try DeviceMemory(bytes: copyBytes, on: stream, purpose: "a probe's copy")
