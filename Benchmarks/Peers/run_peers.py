@@ -223,7 +223,7 @@ class Contest:
             1, chosen, torch.ones_like(chosen, dtype=torch.float32))
         total = counts.sum(0)
         self.load = {
-            "maximumOverMean": float(total.max() / total.mean()), "expertsTouched": int((total > 0).sum()),
+            "maximumOverMean": float(total.double().max() / total.double().mean()), "expertsTouched": int((total > 0).sum()),
             "batches": len(x),
         }
         self.touched = float((counts > 0).sum(1).float().mean())
@@ -324,7 +324,9 @@ class Contest:
         return {
             "inputs": None if self.input_hash is None or not self.device.is_cuda
             else entry["inputHash"] == self.input_hash,
-            "load": entry["load"] == self.load,
+            # A token whose logits tie may go either way.
+            "load": entry["load"]["expertsTouched"] == self.load["expertsTouched"]
+            and abs(entry["load"]["maximumOverMean"] / self.load["maximumOverMean"] - 1) <= 2e-3,
         }
 
     def round(self, ceilings, seconds):
