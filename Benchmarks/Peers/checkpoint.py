@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 # Name, hidden, inner, experts, k and the tokens of its inputs.
-SMALL = [("ragged", 72, 40, 6, 2, (1, 5, 40)), ("even", 128, 64, 16, 4, (8, 150))]
+SMALL = [("ragged", 72, 40, 6, 2, (5, 40)), ("even", 128, 64, 16, 4, (150,))]
 
 
 def write(path, tensors):

@@ -2,6 +2,7 @@
 
 Every layer is a callable from x [tokens, hidden] to y of the same shape. `Reference` is what they, and moe-bench, have to agree with.
 """
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -48,9 +49,19 @@ class Weights:
         return Weights(router, first, second, w.top_k, w.is_gated)
 
 
+@functools.cache
+def gives_fp32():
+    """Whether this torch multiplies bf16 to fp32 on a GPU, which it does not everywhere."""
+    one = torch.ones(16, 16, dtype=torch.bfloat16, device="cuda")
+    try:
+        return torch.mm(one, one, out_dtype=torch.float32).dtype == torch.float32
+    except (RuntimeError, TypeError):
+        return False
+
+
 def logits(x, router):
     """fp32 sums of products of bf16: rounded logits would send some tokens elsewhere."""
-    if x.is_cuda:
+    if x.is_cuda and gives_fp32():
         return torch.mm(x, router.t(), out_dtype=torch.float32)
     return x.float() @ router.float().t()
 

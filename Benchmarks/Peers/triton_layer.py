@@ -7,7 +7,7 @@ import triton.language as tl
 import moe_layers
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def choose(logits, experts, weights, count, WIDTH: tl.constexpr, K: tl.constexpr, K_WIDTH: tl.constexpr):
     """One token: its K best experts, and the softmax over them."""
     token = tl.program_id(0).to(tl.int64)
@@ -28,7 +28,7 @@ def choose(logits, experts, weights, count, WIDTH: tl.constexpr, K: tl.constexpr
     tl.store(weights + token * K + choice, weight, mask=choice < K)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["slots", "tiles", "count"])
 def map_few(
     experts, order, tile_expert, tile_start, tile_end, slots, tiles, count, ROWS: tl.constexpr, WIDTH: tl.constexpr
 ):
@@ -63,7 +63,7 @@ def tile_of(tiles, columns, ROWS_AT_ONCE: tl.constexpr, COLUMNS: tl.constexpr):
     return first + place % height, place // height
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles", "count"])
 def first_product(
     x, weights, inner, order, tile_expert, tile_start, tile_end, tiles, count, hidden, width,
     K: tl.constexpr, GATED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
@@ -103,7 +103,7 @@ def first_product(
     tl.store(out, up.to(inner.dtype.element_ty), mask=exists[:, None] & inside[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles", "count"])
 def second_product(
     inner, weights, rows, order, tile_expert, tile_start, tile_end, tiles, count, width, hidden,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
@@ -176,14 +176,14 @@ class TritonLayer:
         self.first, self.second = self.first_tiles[0], self.first_tiles[0]
         self.tuned = {}
 
-    def tune(self, x, time):
-        """Takes the fastest pair of tiles, by `time` of a call."""
+    def tune(self, batches, time):
+        """Takes the fastest pair of tiles, by `time` of calls on all batches: one alone could stay in the cache."""
         best = None
         for first in self.first_tiles:
             for second in [t for t in self.candidates if t.rows == first.rows]:
                 self.first, self.second = first, second
                 try:
-                    seconds = time(lambda: self(x))
+                    seconds = time(lambda: [self(x) for x in batches]) / len(batches)
                 except Exception as error:  # a tile that needs more of the GPU than there is
                     self.tuned[f"{first} | {second}"] = str(error).splitlines()[0][:100]
                     continue
