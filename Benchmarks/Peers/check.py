@@ -190,6 +190,7 @@ def with_torch():
     import torch
 
     import moe_layers
+    import run_peers
 
     tag = generator.expert_tag(5, "up")
     rows = generator.weights(3, tag, 4, 40, "cpu", torch.float32)
@@ -204,6 +205,25 @@ def with_torch():
             assert reference.worst(y) < 1e-2, (w, rival.name)
             y[-1, -1] += 1
             assert reference.worst(y) > 1e-2, (w, rival.name)
+
+    # What is recorded once and launched again, with a function in the place of a graph.
+    w = REDUCED[1]
+    weights, x = moe_layers.Weights.made(w, "cpu"), generator.inputs(w, "cpu")
+    references = {batch: moe_layers.Reference(weights, x[batch], [0]) for batch in (0, 15)}
+    layers = [moe_layers.GroupedMM(weights, w)] * 3
+
+    for writes in (True, False):
+        def graph(call):
+            output = call()
+            return (lambda: output.copy_(call()) if writes else None), output
+
+        device = run_peers.Device("cpu")
+        device.graph = graph
+        rival = run_peers.Rival("recorded", device, layers, list(x), True)
+        rival.check(references)
+        rival.sample(0.01)
+        assert (rival.turns, len(rival.graphs)) == (16, 16) and len(rival.nanoseconds) >= 3
+        assert (rival.failure is None) == writes, rival.failure
 
 
 def main():
