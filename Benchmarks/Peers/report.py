@@ -138,6 +138,7 @@ def failures(done, work, table, peers):
         lines += [f"{name}, moe-bench: {run['failure']}" for run in entry["ours"] if run.get("failure")]
         same = entry.get("sameNumbers") or {}
         lines += [f"{name}: {what} are not moe-bench's" for what, is_same in same.items() if is_same is False]
+    lines += [f"{name}: a rival lost the GPU's context" for name in (peers or {}).get("lost", [])]
     for kind in ("failed", "notRun"):
         lines += [f"{f['name']}: {f['reason']}" for f in (peers or {}).get(kind, [])]
     forward = (peers or {}).get("forward") or {}

@@ -41,7 +41,12 @@ def arguments():
     parser.add_argument("--only", metavar="TEXT", help="workloads whose name has it")
     parser.add_argument("--reduced", action="store_true", help="small sizes")
     parser.add_argument("--warm", action="store_true", help="only compile")
+    parser.add_argument("--resume", action="store_true", help="go on with what --json holds")
     return parser.parse_args()
+
+
+class ContextLost(Exception):
+    """A rival left the GPU's context so that every later call fails, too."""
 
 
 class Device:
@@ -63,6 +68,15 @@ class Device:
         }
         if self.is_cuda:
             self.start, self.end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+
+    def check_alive(self, error):
+        """After an error of a rival.
+
+        - Raises: ContextLost where nothing more can run in this process."""
+        try:
+            self.synchronize()
+        except Exception as sticky:
+            raise ContextLost(f"{error}"[:300]) from sticky
 
     def synchronize(self):
         if self.is_cuda:
@@ -213,11 +227,12 @@ def makers(torch_device):
 class Contest:
     """One workload."""
 
-    def __init__(self, workload, device):
+    def __init__(self, workload, device, cautious=False):
+        """Cautious: without graphs of layers that are not our own."""
         import generator
         import moe_layers
 
-        torch = device.torch
+        torch, self.cautious = device.torch, cautious
         self.workload, self.device, self.rivals, self.failed, self.ours, self.rounds = workload, device, [], [], [], []
         w = workload
         x = generator.inputs(w, device.name)
@@ -251,6 +266,7 @@ class Contest:
             try:
                 self.add(maker, layers, x)
             except Exception as error:  # a rival that does not run says so, and the others do
+                device.check_alive(error)
                 self.failed.append({"name": name, "reason": f"{type(error).__name__}: {error}"[:500]})
 
     def add(self, maker, layers, x):
@@ -288,10 +304,14 @@ class Contest:
             }
         batches = list(x)
         self.keep(maker.name, made, batches, False)
-        if maker.can_be_graph and device.is_cuda:
+        if self.cautious and maker.can_be_graph and maker.name.startswith("torch"):
+            reason = "the GPU's context was lost in an earlier try with graphs"
+            self.failed.append({"name": f"{maker.name}, CUDA graph", "reason": reason})
+        elif maker.can_be_graph and device.is_cuda:
             try:
                 self.keep(f"{maker.name}, CUDA graph", made, batches, True)
             except Exception as error:
+                device.check_alive(error)
                 self.failed.append(
                     {"name": f"{maker.name}, CUDA graph", "reason": f"{type(error).__name__}: {error}"[:500]})
 
@@ -440,6 +460,25 @@ def write(path, value):
     temporary.replace(place)
 
 
+def resume(asked, result, ceilings, workload, lost, seconds):
+    """Goes on in a new process, with the same workload once more, cautiously. Does not return where there is a file to go on from."""
+    print(f"{workload.name}: the GPU's context is lost: {lost}", file=sys.stderr, flush=True)
+    if workload.name in result["lost"]:
+        result["failed"].append({"name": workload.name, "reason": f"the GPU's context was lost twice: {lost}"})
+    result["lost"].append(workload.name)
+    result["ceilings"] = ceilings.json()
+    write(asked.json, result)
+    if not asked.json or seconds < 20:
+        return
+    words = [
+        "--json", asked.json, "--device", asked.device, "--seconds", str(seconds), "--rounds", str(asked.rounds),
+        "--sample-seconds", str(asked.sample_seconds), "--resume"]
+    words += ["--moe-bench", asked.moe_bench] if asked.moe_bench else []
+    words += ["--only", asked.only] if asked.only else []
+    words += ["--reduced"] if asked.reduced else []
+    os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *words])
+
+
 def main():
     asked = arguments()
     begin = time.perf_counter()
@@ -450,14 +489,20 @@ def main():
         return warm(workloads, device)
     result = {
         "schema": SCHEMA, "version": VERSION, "about": device.about, "entries": [], "notRun": [], "failed": [],
-        "forward": None, "ceilings": None, "seconds": None,
+        "forward": None, "ceilings": None, "seconds": None, "lost": [],
     }
-    if asked.moe_bench:
+    ceilings = Ceilings(device)
+    if asked.resume:
+        result = json.loads(Path(asked.json).read_text())
+        ceilings.gemm = result["ceilings"]["gemm"]["nanoseconds"]
+        ceilings.copy = result["ceilings"]["copy"]["nanoseconds"]
+        done = {e["workload"]["name"] for e in result["entries"]} | {f["name"] for f in result["failed"]}
+        workloads = [w for w in workloads if w.name not in done]
+    elif asked.moe_bench:
         try:
             result["forward"] = forward_check(asked.moe_bench, device)
         except Exception as error:
             result["failed"].append({"name": "one layer from a file", "reason": f"{type(error).__name__}: {error}"[:500]})
-    ceilings = Ceilings(device)
     for index, workload in enumerate(workloads):
         # What is left is shared out evenly; a workload that needs less leaves the rest to those after it.
         share = left() / (len(workloads) - index)
@@ -466,7 +511,7 @@ def main():
             continue
         start, turn = time.perf_counter(), 0.0
         try:
-            contest = Contest(workload, device)
+            contest = Contest(workload, device, cautious=workload.name in result["lost"])
             for number in range(asked.rounds):
                 used = time.perf_counter() - start
                 if number and (used + turn > share or turn > left()):
@@ -487,6 +532,10 @@ def main():
                 print(f"  {failed['name']}: {failed['reason']}", flush=True)
             del contest
         except Exception as error:  # out of memory, say: the next workload may fit
+            try:
+                device.check_alive(error)
+            except ContextLost as lost:
+                resume(asked, result, ceilings, workload, lost, left())
             result["failed"].append({"name": workload.name, "reason": f"{type(error).__name__}: {error}"[:500]})
             print(f"{workload.name}: {error}", file=sys.stderr, flush=True)
         gc.collect()
