@@ -143,11 +143,11 @@ else
     skip memcheck "its layers could not be written"
 fi
 
-# What the processor's kernels gain from more threads, in the time that is left.
+# What the processor's kernels gain from more threads, in the time that is left; at a size that the slow baselines are left out of.
 threads=1
 while [ $threads -le "$(nproc)" ]; do
     for type in fp32 bf16; do
-        step "cpu-$type-$threads" 12 3 "$bench" run --tokens 256 --hidden 1024 --expert-hidden 1024 --experts 16 --top-k 4 \
+        step "cpu-$type-$threads" 20 3 "$bench" run --tokens 512 --hidden 1024 --expert-hidden 1024 --experts 32 --top-k 4 \
             --dtype $type --threads $threads --seconds 1 --json "$work/cpu-$type-$(printf %03d $threads).json"
     done
     threads=$((threads * 2))
