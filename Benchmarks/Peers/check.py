@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Checks this folder and gpu.sh without a GPU, and without torch where there is none: some seconds.
+
+    python3 check.py
+"""
+import importlib.util
+import json
+import os
+import py_compile
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(HERE))
+
+import checkpoint
+import generator
+import report
+from workloads import FLOORS, REDUCED, WORKLOADS
+
+# Stands for moe-bench: says what a GPU would, in the same files. MISTAKE=1 makes its self-test fail.
+FAKE = '''#!%s
+import json, os, sys
+words = sys.argv[1:]
+value = lambda name, other=None: words[words.index("--" + name) + 1] if "--" + name in words else other
+if words[:1] == ["info"]:
+    print("CUDA  runtime 13.0 (a fake)")
+elif words[:1] == ["selftest"]:
+    print("FAILED  T 1: wrong" if os.environ.get("MISTAKE") else "ok      T 1")
+    sys.exit(1 if os.environ.get("MISTAKE") else 0)
+else:
+    sys.path.insert(0, %r)
+    from workloads import WORKLOADS, Workload
+    if words[:1] == ["run"]:
+        number = lambda name: int(value(name))
+        some = [Workload("run", number("tokens"), number("hidden"), number("expert-hidden"), number("experts"),
+            number("top-k"), value("expert", "gated"), value("activation", "silu"))]
+    else:
+        some = WORKLOADS
+    entries = []
+    for w in some:
+        workload = {"name": w.name, "tokens": w.tokens, "hidden": w.hidden, "expertHidden": w.expert_hidden,
+            "experts": w.experts, "topK": w.top_k, "expert": w.expert, "activation": w.activation, "weightType": "bf16"}
+        names = ["whole layer"] + ["whole layer, CUDA graph"] * w.is_decode
+        entries.append({"workload": workload, "inputHash": "0" * 16, "threads": int(value("threads", 16)),
+            "instructionSet": "sm_90", "firstCall": 0.01, "load": {"maximumOverMean": 1, "expertsTouched": 1, "batches": 1},
+            "failed": [], "measurements": [{"subject": {"name": n}, "work": {"flops": w.flops(), "bytes": w.bytes(w.experts)},
+            "nanoseconds": [1000000, 2000000, 4000000]} for n in names]})
+    json.dump({"entries": entries}, open(value("json"), "w"))
+'''
+
+
+def compiles():
+    for path in sorted(HERE.glob("*.py")):
+        with tempfile.TemporaryDirectory() as folder:
+            py_compile.compile(str(path), cfile=f"{folder}/c", doraise=True)
+
+
+def same_workloads():
+    """The list here is the one that moe-bench has."""
+    source = (ROOT / "Sources/MoEBench/Suites/DefaultSuite.swift").read_text()
+    source = source[source.index("deviceEntries") :]
+    found = []
+    for block in re.findall(r"Workload\((.*?)\), \d", source, re.S):
+        fields = {k: v for k, v in re.findall(r'(\w+): ("[^"]*"|\.?\w+)', block)}
+        number = lambda name: int(fields[name].replace("_", ""))
+        assert fields["weightType"] == ".bfloat16", fields
+        found.append((
+            fields["name"].strip('"'), number("tokens"), number("hidden"), number("expertHidden"), number("experts"),
+            number("topK"), fields.get("expert", ".gated")[1:], fields.get("activation", ".silu")[1:]))
+    here = [
+        (w.name, w.tokens, w.hidden, w.expert_hidden, w.experts, w.top_k, w.expert, w.activation) for w in WORKLOADS]
+    assert found == here, f"{found}\n{here}"
+    assert set(FLOORS) == {w.name for w in WORKLOADS}
+
+
+def same_numbers():
+    """Inputs made here have the fingerprint that moe-bench recorded, and its router sends them where it said."""
+    import struct
+
+    recorded = json.loads((ROOT / "Benchmarks/Results/two-core-zen4.json").read_text())
+    entry = next(e for e in recorded["entries"] if e["workload"]["name"] == "small")
+    w = entry["workload"]
+    per_batch = w["tokens"] * w["hidden"]
+    batches = 4
+    values = generator.input_values(w["seed"], batches * per_batch)
+    data = [struct.pack(f"<{per_batch}f", *values[b * per_batch : (b + 1) * per_batch]) for b in range(batches)]
+    assert generator.fingerprint(w["tokens"], w["hidden"], data) == entry["inputHash"]
+    router = [generator.weight_row(w["seed"], generator.router_tag(), e, w["hidden"]) for e in range(w["experts"])]
+    counts = [0] * w["experts"]
+    for start in range(0, len(values), w["hidden"]):
+        x = values[start : start + w["hidden"]]
+        scores = [sum(a * b for a, b in zip(x, row)) for row in router]
+        for e in sorted(range(len(scores)), key=lambda e: -scores[e])[: w["topK"]]:
+            counts[e] += 1
+    assert max(counts) / (sum(counts) / len(counts)) == entry["load"]["maximumOverMean"], counts
+
+
+def files():
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.main(folder)
+        dtype, shape, data = checkpoint.read(f"{folder}/ragged/x5.safetensors", "x")
+        assert (dtype, shape, len(data)) == ("BF16", [5, 72], 720)
+        assert checkpoint.bfloat16_bytes([1.0, -2.0]) == b"\x80\x3f\x00\xc0"
+        dtype, shape, data = checkpoint.read(
+            f"{folder}/even/model.safetensors", "model.layers.0.block_sparse_moe.experts.3.w2.weight")
+        assert (dtype, shape, len(data)) == ("BF16", [128, 64], 2 * 128 * 64)
+
+
+def tables():
+    """Shares, floors and ratios of made-up times."""
+    w, ms = WORKLOADS[0], 10**6
+    run = lambda nanoseconds: {"results": {"entries": [{
+        "workload": {
+            "tokens": w.tokens, "hidden": w.hidden, "expertHidden": w.expert_hidden, "experts": w.experts, "topK": w.top_k,
+            "expert": w.expert, "activation": w.activation, "weightType": "bf16"},
+        "firstCall": 0.5, "failed": [],
+        "measurements": [{
+            "subject": {"name": "whole layer"}, "work": {"flops": w.flops(), "bytes": w.bytes(w.experts)},
+            "nanoseconds": nanoseconds}]}]}}
+    rival = lambda name, ns: {"name": name, "nanoseconds": [ns], "worstError": 1e-3}
+    peers = {
+        # One TFLOP/ms and a TB/ms.
+        "ceilings": {
+            "gemm": {"flops": 10**12, "nanoseconds": [10**6]}, "copy": {"bytes": 10**12, "nanoseconds": [10**6] * 2}},
+        "entries": [{
+            "workload": w.json(), "sameNumbers": {"inputs": None, "load": False}, "ours": [run([2 * ms, 4 * ms]), run([6 * ms, 1000 * ms])],
+            "rivals": [rival("a", 10 * ms), rival("b", 4 * ms)], "failed": [{"name": "c", "reason": "is\nwrong"}]}],
+        "failed": [], "notRun": [{"name": "x", "reason": "out of time"}],
+    }
+    gemm, copy = report.ceilings(peers)
+    assert (round(gemm), round(copy)) == (10**15, 10**15)
+    made = report.row(w, None, peers, gemm, copy)
+    assert round(made["ours"]["milliseconds"], 9) == 5 and made["firstCall"] == 0.5, made
+    assert [round(r["ratio"], 9) for r in made["rivals"]] == [2, 0.8]
+    assert abs(made["gemmShare"] - w.flops() / 5e-3 / 1e15) < 1e-9 and made["met"] is True
+    peers["entries"][0]["ours"] = [run([1000 * ms])]
+    assert report.row(w, None, peers, gemm, copy)["met"] is False
+    assert report.row(WORKLOADS[1], None, None, None, None)["met"] is None
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "steps.tsv").write_text("one\tfailed\t3\t1\t5\n")
+        (Path(folder) / "peers.json").write_text(json.dumps(peers))
+        with open(os.devnull, "w") as nowhere:
+            kept, sys.stdout = sys.stdout, nowhere
+            try:
+                report.main(folder, folder)
+            finally:
+                sys.stdout = kept
+        words = (Path(folder) / "table.md").read_text()
+        for part in ("**missed**", "one: failed, exit 3", f"{w.name}, c: is wrong", "load are not moe-bench's", "x: out of time"):
+            assert part in words, f"{part}\n{words}"
+
+
+def script():
+    """gpu.sh from its first step to its last, with a fake for moe-bench and no torch."""
+    with tempfile.TemporaryDirectory() as folder:
+        fake, tools = Path(folder) / "moe-bench", Path(folder) / "tools"
+        fake.write_text(FAKE % (sys.executable, str(HERE)))
+        fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+        tools.mkdir()
+        # No torch of this machine's, and few threads to count up to.
+        (tools / "python3").write_text(f'#!/bin/sh\n[ "$1" != -c ] || exit 1\nexec {sys.executable} "$@"\n')
+        (tools / "nproc").write_text("#!/bin/sh\necho 2\n")
+        for tool in tools.iterdir():
+            tool.chmod(0o755)
+        for mistake, expected in (("", 0), ("1", 1)):
+            out = Path(folder) / f"out{expected}"
+            environment = dict(os.environ, PATH=f"{tools}:{os.environ['PATH']}", MISTAKE=mistake)
+            done = subprocess.run(
+                [str(HERE.parent / "gpu.sh"), str(fake), str(out)], env=environment, capture_output=True, text=True)
+            assert done.returncode == expected, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+            result = json.loads((out / "results.json").read_text())
+            status = {step["name"]: step["status"] for step in result["steps"]}
+            assert status["selftest-cuda"] == ("failed" if mistake else "passed"), status
+            assert status["table"] == "passed" and status["rivals"].startswith("not run"), status
+            assert status["cpu-bf16-2"] == "passed", status
+            assert len(result["rows"]) == len(WORKLOADS) and all(r["ours"] for r in result["rows"])
+            assert done.stdout.endswith((out / "table.md").read_text()), done.stdout
+            assert ("selftest-cuda: FAILED  T 1: wrong" in " ".join(result["failures"]).replace("FAILED T", "FAILED  T")) == bool(mistake)
+
+
+def with_torch():
+    """The tensor half of the generator, and rivals at small sizes on the processor."""
+    import torch
+
+    import moe_layers
+    import run_peers
+
+    tag = generator.expert_tag(5, "up")
+    rows = generator.weights(3, tag, 4, 40, "cpu", torch.float32)
+    assert [generator.weight_row(3, tag, row, 40) for row in range(4)] == rows.tolist()
+    for w in REDUCED:
+        x = generator.inputs(w, "cpu", torch.float32).flatten()
+        assert generator.input_values(w.seed, 100) == x[:100].tolist()
+        weights, x = moe_layers.Weights.made(w, "cpu"), generator.inputs(w, "cpu")[0]
+        reference = moe_layers.Reference(weights, x, list(range(w.tokens)))
+        for rival in (moe_layers.ExpertLoop, moe_layers.GroupedMM):
+            y = rival(weights, w)(x)
+            assert reference.worst(y) < 1e-2, (w, rival.name)
+            y[-1, -1] += 1
+            assert reference.worst(y) > 1e-2, (w, rival.name)
+
+    # What is recorded once and launched again, with a function in the place of a graph.
+    w = REDUCED[1]
+    weights, x = moe_layers.Weights.made(w, "cpu"), generator.inputs(w, "cpu")
+    references = {batch: moe_layers.Reference(weights, x[batch], [0]) for batch in (0, 15)}
+    layers = [moe_layers.GroupedMM(weights, w)] * 3
+
+    for writes in (True, False):
+        def graph(call):
+            output = call()
+            return (lambda: output.copy_(call()) if writes else None), output
+
+        device = run_peers.Device("cpu")
+        device.graph = graph
+        rival = run_peers.Rival("recorded", device, layers, list(x), True)
+        rival.check(references)
+        rival.sample(0.01)
+        assert (rival.turns, len(rival.graphs)) == (16, 16) and len(rival.nanoseconds) >= 3
+        assert (rival.failure is None) == writes, rival.failure
+
+
+def main():
+    checks = [compiles, same_workloads, same_numbers, files, tables, script]
+    if importlib.util.find_spec("torch"):
+        checks.append(with_torch)
+    else:
+        print("torch is not installed: rivals are not run")
+    for check in checks:
+        with open(os.devnull, "w") as nowhere:
+            kept = sys.stdout
+            sys.stdout = nowhere if check is files else kept
+            try:
+                check()
+            finally:
+                sys.stdout = kept
+        print(f"ok  {check.__name__}")
+
+
+if __name__ == "__main__":
+    main()
