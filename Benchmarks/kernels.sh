@@ -23,7 +23,7 @@ scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
 architectures=(-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a)
-options=(-O3 -std=c++20 -Werror all-warnings -Xptxas -v -fatbin -compress-mode=size)
+options=(-O3 -std=c++20 -Werror all-warnings -Xptxas -v -fatbin -compress-mode=size -t 2)
 
 compile() { # source, output, resources; further options
     local source="$1" output="$2" log="$3"

@@ -137,7 +137,8 @@ import Testing
                     magnitude *= Double(outputFactor)
                     // Each addition rounds, and a weight's factor, the bias and the last factor do once more.
                     let allowed =
-                        magnitude * Double(shape.slots + 1 + (shape.biased ? 3 : 0)) * 0x1p-24 + abs(sum) * output.unitRoundoff + 0x1p-25
+                        magnitude * Double(shape.slots + 1 + (shape.biased ? 3 : 0)) * 0x1p-24 + abs(sum)
+                        * output.unitRoundoff + 0x1p-25
                     let error = abs(Double(resultValues[token * shape.width + column]) - sum) / allowed
                     worst = error.isNaN ? .infinity : max(worst, error)
                 }

@@ -41,7 +41,9 @@ import Testing
             p.destination_pitch = Int32(targetPitch)
             try run(
                 "convert_\(from)_\(to)", p, blocks: 2, threads: MC_CONVERT_THREADS,
-                memory: [(UnsafeRawPointer(source.start), source.count), (UnsafeRawPointer(target.start), target.count)])
+                memory: [
+                    (UnsafeRawPointer(source.start), source.count), (UnsafeRawPointer(target.start), target.count),
+                ])
             let held = from.values(source.elements)
             let expected = (0..<rows).flatMap { row in
                 (0..<targetPitch).map { $0 < width ? held[row * sourcePitch + $0] : 0 }

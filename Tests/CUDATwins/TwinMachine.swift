@@ -56,6 +56,8 @@ private let run: fake_kernel_body = { arguments, x, y, z, threads, sharedBytes i
     var why = [CChar](repeating: 0, count: 2000)
     let succeeded = ck_run(&launch, ranges, ranges.count, UInt64(fake_launches()), &why, why.count)
     guard succeeded != 1 else { return }
-    fake_tell("\(String(cString: name)): \(String(decoding: why.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))")
+    fake_tell(
+        "\(String(cString: name)): \(String(decoding: why.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))"
+    )
     fake_fault(Int32(mc_cudaErrorIllegalAddress))
 }

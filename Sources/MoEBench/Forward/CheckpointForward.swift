@@ -73,7 +73,8 @@ package struct CheckpointForward: Sendable {
         try writer.write(to: output)
 
         return Summary(
-            modelType: checkpoint.modelType, configuration: configuration, kernels: layer.instructionSet?.rawValue ?? "\(device)",
+            modelType: checkpoint.modelType, configuration: configuration,
+            kernels: layer.instructionSet?.rawValue ?? "\(device)",
             threads: pool.threads, shape: x.shape, tokensPerExpert: routing.tokensPerExpert,
             droppedChoices: routing.droppedChoices,
             weightBytes: layer.weightByteCount, loadSeconds: Double(loaded - start) * 1e-9, runSeconds: seconds,

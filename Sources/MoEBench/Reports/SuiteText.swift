@@ -74,7 +74,8 @@ package struct SuiteText: Sendable {
             report.checkedTokens == report.workload.tokens
             ? "every token checked" : "\(report.checkedTokens) tokens checked"
         let first = report.firstCall.map { ", first call \(Format.time($0))" } ?? ""
-        return "weights \(Format.bytes(report.weightBytes))\(first), \(batches) input\(batches == 1 ? "" : "s") touching "
+        return
+            "weights \(Format.bytes(report.weightBytes))\(first), \(batches) input\(batches == 1 ? "" : "s") touching "
             + "\(touched) experts, max/mean load \(Format.significant(report.load.maximumOverMean)), \(checked) "
             + "against float64"
     }

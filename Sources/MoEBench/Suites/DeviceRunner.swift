@@ -18,7 +18,7 @@ package struct DeviceRunner: Sendable {
     package static let wholeLayer = WorkloadRunner.wholeLayer
     package static let asGraph = "whole layer, CUDA graph"
     /// A call of so few tokens is shorter than the launches that it consists of.
-    private static let graphTokens = 64
+    private static let graphTokens = 1024
 
     package init(
         device: CUDADevice, pool: ThreadPool, build: String, interruption: Interruption, progress: ProgressLine
@@ -101,7 +101,8 @@ package struct DeviceRunner: Sendable {
         let sampler = try CeilingSampler(
             workingSets: contenders.map(\.implementation.work.workingSet), machine: machine
         ) { (bytes: Int) throws(MoEError) -> any MachineProbe in
-            let probe = try DeviceProbe(on: device, multiplying: workload.weightType, copyBytes: bytes, iterations: probeIterations)
+            let probe = try DeviceProbe(
+                on: device, multiplying: workload.weightType, copyBytes: bytes, iterations: probeIterations)
             probes.append(probe)
             return probe
         }

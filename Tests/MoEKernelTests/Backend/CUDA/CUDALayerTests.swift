@@ -213,8 +213,10 @@ import Testing
 
     /// Weights in every stored form, brought to each type, give what the reference makes of them rounded to that type.
     @Test(arguments: [
-        WeightFormat.plain(.float32), .plain(.bfloat16), .plain(.float16), .transposed(.bfloat16), .transposed(.float32),
-        .quantised(.int4, group: 32), .quantised(.int8, group: 16, zeroPoints: true), .quantised(.float8E4M3, group: 128),
+        WeightFormat.plain(.float32), .plain(.bfloat16), .plain(.float16), .transposed(.bfloat16),
+        .transposed(.float32),
+        .quantised(.int4, group: 32), .quantised(.int8, group: 16, zeroPoints: true),
+        .quantised(.float8E4M3, group: 128),
         .quantised(.float4E2M1, group: 32),
     ])
     func packsEveryStoredForm(_ format: WeightFormat) throws {
@@ -256,7 +258,8 @@ import Testing
     /// Weights made on the device are those made on the host, bit by bit.
     @Test(arguments: ElementType.allCases) func randomWeightsAreTheSame(_ type: ElementType) throws {
         for expert in [ExpertKind.gated(.silu, biases: true), .plain(.relu)] {
-            let c = try configuration(type, hidden: 44, expertHidden: 21, experts: 3, expert: expert, shared: .dense(width: 9))
+            let c = try configuration(
+                type, hidden: 44, expertHidden: 21, experts: 3, expert: expert, shared: .dense(width: 9))
             try onDevice { device in
                 let made = try MoELayer(c, weights: .random(seed: 11), on: device, pool: pool)
                 let source = try MoEWeights.random(seed: 11).source(c)
@@ -264,13 +267,15 @@ import Testing
                 let stream = try CUDAStream(on: device)
                 func bytes(_ layer: MoELayer) throws -> [[UInt8]] {
                     let weights = try layer.backend.cuda().weights
-                    return try [weights.router, weights.wideRouter, weights.inner, weights.down, weights.sharedInner!].map {
-                        matrices in
-                        var bytes = [UInt8](repeating: 1, count: matrices.groups * matrices.height * matrices.rowBytes)
-                        try bytes.withUnsafeMutableBytes { try stream.copyToHost($0, from: matrices.weights) }
-                        try stream.synchronize()
-                        return bytes
-                    }
+                    return try [weights.router, weights.wideRouter, weights.inner, weights.down, weights.sharedInner!]
+                        .map {
+                            matrices in
+                            var bytes = [UInt8](
+                                repeating: 1, count: matrices.groups * matrices.height * matrices.rowBytes)
+                            try bytes.withUnsafeMutableBytes { try stream.copyToHost($0, from: matrices.weights) }
+                            try stream.synchronize()
+                            return bytes
+                        }
                 }
                 #expect(try bytes(made) == bytes(copied))
             }

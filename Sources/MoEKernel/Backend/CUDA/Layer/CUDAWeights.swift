@@ -134,7 +134,9 @@ final class CUDAWeights: Sendable {
             WeightPlacement(
                 down, tensors: { e in [.init(.expert(e, .down), c.expertWidth)] },
                 biases: { e in c.expert.hasBiases ? [.expertBias(e, .down)] : [] }))
-        if let latentIn { placements.append(WeightPlacement(latentIn, tensors: { _ in [.init(.latentIn, c.latent!)] })) }
+        if let latentIn {
+            placements.append(WeightPlacement(latentIn, tensors: { _ in [.init(.latentIn, c.latent!)] }))
+        }
         if let latentOut {
             placements.append(WeightPlacement(latentOut, tensors: { _ in [.init(.latentOut, c.hidden)] }))
         }

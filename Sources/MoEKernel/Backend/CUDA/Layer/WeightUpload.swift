@@ -274,7 +274,9 @@ private struct FillRowsWork: ParallelWork {
             }
             throw .weights(
                 tensor: source.describe(run.name),
-                problem: "the value at [\(sourceRow), \(column)] is \(value); expected one that \(matrices.type.rawValue) holds")
+                problem:
+                    "the value at [\(sourceRow), \(column)] is \(value); expected one that \(matrices.type.rawValue) holds"
+            )
         }
     }
 }
