@@ -114,7 +114,9 @@ struct ProjectionCase: CustomStringConvertible {
     }
 
     /// Runs the decode or the fp32 kernel (and for splits the one that adds them). `tileRows`: the end of its name.
-    func run(tileRows: Int, seed: UInt64, blocks: UInt32? = nil, mistake: String = "") throws -> [UInt8] {
+    func run(
+        tileRows: Int, seed: UInt64, blocks: UInt32? = nil, mistake: String = "", finishMistake: String = ""
+    ) throws -> [UInt8] {
         let result = poisoned()
         var projection = parameters(result)
         let grid = blocks ?? shape.blocks
@@ -132,7 +134,7 @@ struct ProjectionCase: CustomStringConvertible {
         let name = "decode_\(shape.side.rawValue)_\(element)_\(tileRows)" + mistake
         try launch { ck_decode(name, &parameters, inputRows, grid, seed, $0, $1) }
         if shape.splits > 1 {
-            let finish = "decode_finish_\(shape.side.rawValue)" + (shape.side == .down ? "" : "_\(element)")
+            let finish = "decode_finish_\(shape.side.rawValue)" + (shape.side == .down ? "" : "_\(element)") + finishMistake
             try launch { ck_decode(finish, &parameters, inputRows, grid, seed, $0, $1) }
         }
         return result.elements

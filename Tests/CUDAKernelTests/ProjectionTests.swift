@@ -87,6 +87,12 @@ import Testing
         }
     }
 
+    @Test(arguments: [1, 2]) func noticesAPartThatIsLeftOut(_ shape: Int) throws {
+        let test = ProjectionCase(Self.splitShapes[shape], .bf16)
+        let result = try test.run(tileRows: 8, seed: 1, finishMistake: "+drops_a_part")
+        #expect(test.error(result) > 10)
+    }
+
     @Test(arguments: ["short_wait", "missing_barrier", "no_zero_fill", "drops_bias"])
     func noticesMistakesOfTheFP32Kernel(_ mistake: String) throws {
         let test = ProjectionCase(Self.small, .fp32)

@@ -46,7 +46,7 @@ import Testing
         }
 
         /// Runs the product, and the join of its parts, into poisoned memory.
-        func run(seed: UInt64, mistake: String = "") throws -> [Float] {
+        func run(seed: UInt64, mistake: String = "", joinMistake: String = "") throws -> [Float] {
             let count = shape.tokens * shape.outputs
             let parts = DeviceArray([Float](repeating: .nan, count: shape.splits * count))
             defer { withExtendedLifetime(parts) {} }
@@ -69,7 +69,7 @@ import Testing
             join.tokens = parameters.tokens
             join.columns = parameters.columns
             join.splits = Int32(shape.splits)
-            try launch { ck_router_join("router_join", &join, 3, seed, $0, $1) }
+            try launch { ck_router_join("router_join" + joinMistake, &join, 3, seed, $0, $1) }
             return logits.elements
         }
 
@@ -130,6 +130,12 @@ import Testing
         }
     }
 
+    @Test func aPartThatIsLeftOutIsNoticed() throws {
+        let test = Case(Shape(rows: 16, columns: 64, tokens: 9, outputs: 20, depth: 512, splits: 3), .bf16)
+        #expect(test.errors(try test.run(seed: 1)).largest <= test.bound)
+        #expect(test.errors(try test.run(seed: 1, joinMistake: "+drops_a_part")).largest > 10 * test.bound)
+    }
+
     @Test func partsOfEightBitsAreNoticed() throws {
         let test = Case(Shape(rows: 16, columns: 64, tokens: 16, outputs: 64, depth: 256), .fp32)
         #expect(test.errors(try test.run(seed: 1, mistake: "+bf16_parts")).typical > 2)
@@ -155,8 +161,8 @@ import Testing
         #expect(mc_logits_shared(128, 128) <= 101 << 10, "two blocks a multiprocessor")
     }
 
-    @Test(arguments: Element.allCases)
-    func normalisesRowsAsTheCPUDoes(_ type: Element) throws {
+    /// The number of values that a normalisation has right.
+    private func normalised(_ type: Element, mistake: String = "") throws -> (right: Int, count: Int) {
         let (tokens, width) = (11, 70)
         let (epsilon, scale) = (Float(1e-6), Float(width).squareRoot())
         var generator = Generator(state: 5)
@@ -174,16 +180,28 @@ import Testing
         parameters.width = Int32(width)
         parameters.epsilon = epsilon
         parameters.scale = scale
-        try launch { ck_router_normalise("router_normalise_\(type)", &parameters, 1, 3, $0, $1) }
+        try launch { ck_router_normalise("router_normalise_\(type)" + mistake, &parameters, 1, 3, $0, $1) }
         let result = rows.elements
+        var right = 0
         for token in 0..<tokens {
             let row = values[token * width..<(token + 1) * width]
             // Squares of fp32 and their sum in Double: exact to fp32, whatever the order.
             let squares = row.reduce(0.0) { $0 + Double($1) * Double($1) }
             let factor = Float(1 / (squares / Double(width) + Double(epsilon)).squareRoot())
-            for (i, value) in row.enumerated() {
-                #expect(result[token * width + i] == value * factor * scale * factors.elements[i])
-            }
+            for (i, value) in row.enumerated()
+            where result[token * width + i] == value * factor * scale * factors.elements[i] { right += 1 }
         }
+        return (right, tokens * width)
+    }
+
+    @Test(arguments: Element.allCases)
+    func normalisesRowsAsTheCPUDoes(_ type: Element) throws {
+        let (right, count) = try normalised(type)
+        #expect(right == count)
+    }
+
+    @Test func aLaneThatIsLeftOutIsNoticed() throws {
+        let (right, count) = try normalised(.bf16, mistake: "+drops_a_lane")
+        #expect(right < count / 10)
     }
 }

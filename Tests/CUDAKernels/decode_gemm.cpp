@@ -41,6 +41,17 @@ namespace wrong_scan {
 #undef warp_shuffle_up
 }  // namespace wrong_scan
 
+namespace drops_a_part {
+#include "projection_parts.h"
+template <int at_once>
+inline float sum_of_fewer(float start, const float *parts, size_t stride, int count) {
+    return split_sum<at_once>(start, parts, stride, count - 1);
+}
+#define split_sum sum_of_fewer
+#include "decode_gemm.cuh"
+#undef split_sum
+}  // namespace drops_a_part
+
 namespace {
 
 using Kernel = void(mc_decode_parameters);
@@ -59,6 +70,8 @@ const Named<Kernel> kernels[] = {
     DECODE(right, decode_finish_gate_up_bf16, ""),
     DECODE(right, decode_finish_gate_up_fp16, ""),
     DECODE(right, decode_finish_down, ""),
+    DECODE(drops_a_part, decode_finish_gate_up_bf16, "+drops_a_part"),
+    DECODE(drops_a_part, decode_finish_down, "+drops_a_part"),
     MISTAKEN(short_wait),
     MISTAKEN(missing_barrier),
     MISTAKEN(wrong_token),

@@ -58,11 +58,25 @@ namespace bf16_parts {
 #undef round_tf32
 }  // namespace bf16_parts
 
+namespace drops_a_part {
+#include "router_parts.h"
+template <int at_once>
+inline float sum_of_fewer(float start, const float *parts, size_t stride, int count) {
+    return split_sum<at_once>(start, parts, stride, count - 1);
+}
+#define split_sum sum_of_fewer
+#include "router_logits.cuh"
+#undef split_sum
+}  // namespace drops_a_part
+
 namespace drops_a_lane {
 #define warp_shuffle_xor(value, mask) ((mask) == 4 ? (value) : warp_shuffle_xor(value, mask))
+#define warp_shuffle_xor_fp64(value, mask) ((mask) == 4 ? (value) : warp_shuffle_xor_fp64(value, mask))
 #include "router_parts.h"
+#include "router_logits.cuh"
 #include "router_select.cuh"
 #undef warp_shuffle_xor
+#undef warp_shuffle_xor_fp64
 }  // namespace drops_a_lane
 
 namespace {
@@ -91,12 +105,16 @@ const LogitsKernel logits_kernels[] = {
     {"router_logits_fp32_16x64+bf16_parts", bf16_parts::router_logits_fp32_16x64, 16, 64, 4},
 };
 
-const Named<void(mc_join_parameters)> joins[] = {{"router_join", right::router_join}};
+const Named<void(mc_join_parameters)> joins[] = {
+    {"router_join", right::router_join},
+    {"router_join+drops_a_part", drops_a_part::router_join},
+};
 
 const Named<void(mc_normalise_parameters)> normalisations[] = {
     {"router_normalise_fp32", right::router_normalise_fp32},
     {"router_normalise_bf16", right::router_normalise_bf16},
     {"router_normalise_fp16", right::router_normalise_fp16},
+    {"router_normalise_bf16+drops_a_lane", drops_a_lane::router_normalise_bf16},
 };
 
 const Named<void(mc_select_parameters)> selections[] = {
