@@ -134,7 +134,8 @@ struct ProjectionCase: CustomStringConvertible {
         let name = "decode_\(shape.side.rawValue)_\(element)_\(tileRows)" + mistake
         try launch { ck_decode(name, &parameters, inputRows, grid, seed, $0, $1) }
         if shape.splits > 1 {
-            let finish = "decode_finish_\(shape.side.rawValue)" + (shape.side == .down ? "" : "_\(element)") + finishMistake
+            let type = shape.side == .down ? "" : "_\(element)"
+            let finish = "decode_finish_\(shape.side.rawValue)\(type)\(finishMistake)"
             try launch { ck_decode(finish, &parameters, inputRows, grid, seed, $0, $1) }
         }
         return result.elements
