@@ -15,6 +15,7 @@ if [ $# -lt 1 ] || [ $# -gt 2 ]; then
 fi
 case "$1" in */*) bench="$(cd "$(dirname "$1")" && pwd)/$(basename "$1")" ;; *) bench="$(command -v "$1")" ;; esac
 [ -x "$bench" ] || { echo "$0: $1 cannot be run" >&2; exit 64; }
+"$bench" info >/dev/null || { echo "$0: $1 does not run here; build it with --static-swift-stdlib to carry it" >&2; exit 64; }
 out="${2:-gpu-results}"
 mkdir -p "$out" || exit 1
 out="$(cd "$out" && pwd)"
@@ -48,7 +49,8 @@ step() {
         return 0
     fi
     printf '== %s (at most %d s, %d s left)\n' "$name" "$limit" "$(left)"
-    timeout -k 5 "$limit" "$@" >"$work/$name.log" 2>&1
+    # An interrupt lets moe-bench write what it has.
+    timeout -s INT -k 15 "$limit" "$@" >"$work/$name.log" 2>&1
     code=$?
     case $code in
         0) status=passed ;;
@@ -91,7 +93,7 @@ export bench
 step machine 20 0 bash -c machine
 
 has_torch=""
-python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>"$work/torch.log" && has_torch=yes
+timeout 60 python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>"$work/torch.log" && has_torch=yes
 
 # While nothing is timed, rivals compile.
 if [ -n "$has_torch" ]; then
@@ -143,14 +145,16 @@ else
     skip memcheck "its layers could not be written"
 fi
 
-# What the processor's kernels gain from more threads, in the time that is left; at a size that the slow baselines are left out of.
+# What the processor's kernels gain from more threads, in the time that is left, the most threads first; at a size that
+# the slow baselines are left out of.
 threads=1
-while [ $threads -le "$(nproc)" ]; do
+while [ $((threads * 2)) -le "$(nproc)" ]; do threads=$((threads * 2)); done
+while [ $threads -ge 1 ]; do
     for type in fp32 bf16; do
         step "cpu-$type-$threads" 20 3 "$bench" run --tokens 512 --hidden 1024 --expert-hidden 1024 --experts 32 --top-k 4 \
             --dtype $type --threads $threads --seconds 1 --json "$work/cpu-$type-$(printf %03d $threads).json"
     done
-    threads=$((threads * 2))
+    threads=$((threads / 2))
 done
 
 echo

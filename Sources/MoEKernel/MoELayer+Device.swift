@@ -47,10 +47,10 @@ extension MoELayer {
                     configuration, source: try weights.source(configuration), pool: threads, device: device)))
     }
 
-    /// The whole layer on tensors in the device's memory. Puts the work into the stream and returns; it neither waits nor, once the workspace
-    /// has seen a batch as large, allocates.
+    /// The whole layer on tensors in the device's memory. Puts the work into the stream and returns; once the workspace has seen a batch as
+    /// large, it neither allocates nor waits, unless the context has arrays, which are copied from the host.
     ///
-    /// It can be captured into a ``CUDAGraph`` after ``prepare(_:tokens:output:on:)``, if the context has no arrays.
+    /// It can be captured into a ``CUDAGraph`` after ``prepare(_:tokens:output:routerInput:on:)``, if the context has no arrays.
     ///
     /// - Parameters:
     ///   - x: Any shape that ends in `hidden`, of any type. Activations of another type than the experts' weights are rounded to that.
@@ -91,20 +91,21 @@ extension MoELayer {
     /// Makes room for batches of up to so many tokens, so that no later call has to.
     ///
     /// - Parameters:
-    ///   - workspace: Grown where it is too small, which waits for the device.
+    ///   - workspace: Grown where it is too small, which waits for its last call.
     ///   - tokens: The most that a batch will have.
     ///   - output: Type of y.
+    ///   - routerInput: Whether contexts will have one.
     ///   - stream: Whose order the memory is had in.
     /// - Throws: ``MoEError/unavailable(what:reason:)`` on the CPU, ``MoEError/cuda(_:)``.
     public func prepare(
-        _ workspace: inout CUDAWorkspace, tokens: Int, output: ElementType, on stream: CUDAStream
+        _ workspace: inout CUDAWorkspace, tokens: Int, output: ElementType, routerInput: Bool = false, on stream: CUDAStream
     ) throws(MoEError) {
         let cuda = try backend.cuda()
         guard tokens >= 0 else {
             throw .input(name: "tokens", value: "\(tokens)", expectation: "0 or more")
         }
         try cuda.checkBatch(tokens: tokens)
-        try workspace.prepare(cuda, cuda.capacity(tokens: tokens, output: output, routerInput: false), on: stream)
+        try workspace.prepare(cuda, cuda.capacity(tokens: tokens, output: output, routerInput: routerInput), on: stream)
     }
 }
 
@@ -120,13 +121,14 @@ extension LayerBackend {
 }
 
 extension CUDAWorkspace {
-    /// The routing of the last call, copied to the host, after what `stream` was given to do before; nil before the first call.
+    /// The routing of the last call, copied to the host, after what `stream` was given to do before; nil before the first call. A launch of a
+    /// graph is no call: it leaves a routing of as many tokens as its recording had, which is read if that was the last call.
     ///
     /// - Parameter stream: The last call's; it is waited for.
     /// - Throws: ``MoEError/cuda(_:)``.
     public func routing(on stream: CUDAStream) throws(MoEError) -> Routing? {
         guard let last, let buffers else { return nil }
-        let c = last.backend.configuration
+        let c = last.configuration
         var layout = RegionLayout()
         let pairs = last.tokens * c.slots
         let logits = layout.reserve(Float.self, last.tokens * last.logitStride)

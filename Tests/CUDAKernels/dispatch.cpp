@@ -105,6 +105,7 @@ int ck_dispatch(const char *name, const mc_dispatch_parameters *parameters, uint
     }
     if (!alone) launch.buffers.push_back({"block_counts", p.block_counts, p.blocks * experts * 4, counts || scans});
     if (!counts) launch.buffers.push_back({"counts", p.counts, experts * 4, alone || scans});
+    if (p.all && (alone || scans)) launch.buffers.push_back(simt::Buffer::output("all", p.all, 2));
     if (!counts && !scans) {
         launch.buffers.push_back(simt::Buffer::output("offsets", p.offsets, experts + 1));
         launch.buffers.push_back(simt::Buffer::output("row_token", p.row_token, pairs));

@@ -40,8 +40,16 @@ KERNEL(MC_DISPATCH_THREADS) dispatch_count(const mc_dispatch_parameters p) {
     }
 }
 
+/// What is the same whatever was chosen; by one thread of the grid.
+DEVICE void store_all_tokens(const mc_dispatch_parameters &p) {
+    if (!p.all || blockIdx.x > 0 || threadIdx.x > 0) return;
+    store_global(p.all, int32_t(0));
+    store_global(p.all + 1, p.tokens);
+}
+
 /// A lane has an expert, a warp a range of blocks.
 KERNEL(MC_DISPATCH_SCAN_THREADS) dispatch_scan(const mc_dispatch_parameters p) {
+    store_all_tokens(p);
     constexpr int warps = MC_DISPATCH_SCAN_THREADS / warp_size;
     const int warp = int(threadIdx.x / warp_size), lane = int(lane_index());
     const int expert = int(blockIdx.x * warp_size) + lane;
@@ -172,5 +180,6 @@ KERNEL(MC_DISPATCH_THREADS) dispatch_place(const mc_dispatch_parameters p) {
     dispatch_place_pairs<MC_DISPATCH_THREADS, false>(p);
 }
 KERNEL(MC_DISPATCH_BLOCK_THREADS) dispatch_block(const mc_dispatch_parameters p) {
+    store_all_tokens(p);
     dispatch_place_pairs<MC_DISPATCH_BLOCK_THREADS, true>(p);
 }

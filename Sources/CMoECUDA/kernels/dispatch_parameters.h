@@ -20,8 +20,7 @@ extern "C" {
 ///
 /// The host checks that experts that a caller chose are below `experts`; one that is not counts as dropped.
 ///
-/// An identity expert is an expert like others here and has rows, but no projection writes them. Combine cannot read x in
-/// their place, so the host must refuse identity experts on the device.
+/// An identity expert is an expert like others here and has rows, but no projection writes them: convert does, from x.
 ///
 ///                   grid                  block                       shared memory
 /// dispatch_block    1                     MC_DISPATCH_BLOCK_THREADS   mc_dispatch_shared
@@ -40,6 +39,7 @@ typedef struct {
     int32_t *row_of;         ///< [tokens, slots]: the row of each pair, -1: dropped
     int32_t *row_pair;       ///< [rows]: the pair of each row, token · slots + slot; null: not wanted
     float *row_scale;        ///< [rows]: the weight of each row's pair, for mc_projection_parameters; null: not wanted
+    int32_t *all;            ///< [2]: 0 and `tokens`, the offsets of one expert that all tokens visit; null: not wanted
     int32_t tokens;
     int32_t slots;
     int32_t experts;  ///< 1 to MC_MAXIMUM_EXPERTS

@@ -68,7 +68,7 @@ static inline mc_grouped_gemm_shape mc_grouped_gemm_shape_of(int32_t shape) {
 }
 
 /// How to launch a kernel of a shape. The kernel's attribute cudaFuncAttributeMaxDynamicSharedMemorySize has to allow
-/// shared_bytes (at most MC_GROUPED_GEMM_MOST_SHARED), and its preferred carve-out should be all for shared memory.
+/// shared_bytes (at most MC_GROUPED_GEMM_MOST_SHARED).
 typedef struct {
     int32_t shape;         ///< MC_GROUPED_GEMM_<NAME>
     int32_t blocks;        ///< the grid

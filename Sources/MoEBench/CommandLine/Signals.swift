@@ -8,22 +8,25 @@ import Dispatch
     import Darwin
 #endif
 
-/// What SIGINT and SIGPIPE do while something is measured.
+/// What SIGINT, SIGTERM and SIGPIPE do while something is measured.
 package final class Signals {
     package let interruption = Interruption()
-    private let source: any DispatchSourceSignal
+    private let sources: [any DispatchSourceSignal]
 
-    /// From now on the first SIGINT asks for an orderly end and the second ends at once; a closed pipe ends quietly, also
+    /// From now on the first SIGINT or SIGTERM asks for an orderly end and the second ends at once; a closed pipe ends quietly, also
     /// where the parent process chose to ignore that.
     package init() {
         signal(SIGPIPE, SIG_DFL)
-        signal(SIGINT, SIG_IGN)  // else the default action ends the process before the source hears of it
-        source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global(qos: .userInitiated))
         let interruption = interruption
-        source.setEventHandler {
-            if interruption.isRequested { _exit(ExitCode.interrupted.rawValue) }
-            interruption.request()
+        sources = [SIGINT, SIGTERM].map { number in
+            signal(number, SIG_IGN)  // else the default action ends the process before the source hears of it
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global(qos: .userInitiated))
+            source.setEventHandler {
+                if interruption.isRequested { _exit(ExitCode.interrupted.rawValue) }
+                interruption.request()
+            }
+            source.activate()
+            return source
         }
-        source.activate()
     }
 }

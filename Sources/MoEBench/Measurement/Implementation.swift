@@ -21,10 +21,13 @@ package protocol Implementation: AnyObject {
     func poison(_ batch: Int) throws(MoEError)
     /// What the last call, which was on `batch`, left.
     func output(_ batch: Int) throws(MoEError) -> StageOutput
+    /// Whether the batch is as it was given, where calls read a copy of it; nil where they read the inputs themselves.
+    func isInputIntact(_ batch: Int) throws(MoEError) -> Bool?
 }
 
 extension Implementation {
     package var clock: any CallClock { HostClock() }
+    package func isInputIntact(_ batch: Int) throws(MoEError) -> Bool? { nil }
 }
 
 /// Compares what a call left with what it should have.

@@ -1,3 +1,4 @@
+import CPlatform
 import MoEKernel
 
 /// The time that calls took, and everything needed to say what those calls were.
@@ -116,6 +117,9 @@ private final class Track {
     private var failure: MeasurementFailure?
     private var audit = SystemRandomNumberGenerator()
     private(set) var warmSeconds = 0.0
+    /// Nanoseconds of calls, and of checks beyond those that have to be.
+    private var callTime: UInt64 = 0
+    private var checkTime: UInt64 = 0
     private let clock: any CallClock
 
     init(_ contender: Contender, inputs: Inputs, inputHash: String) {
@@ -136,6 +140,9 @@ private final class Track {
                 warmSeconds = Double(time) * 1e-9
                 if warmSeconds > 0.1 { break }
             }
+            // The others, where that costs nothing: what is used for the first time is slow.
+            guard warmSeconds < 0.01 else { return }
+            for batch in inputs.batches.indices.dropFirst() { try contender.implementation.run(batch) }
         }
     }
 
@@ -143,10 +150,14 @@ private final class Track {
         guard failure == nil else { return }
         let implementation = contender.implementation
         let batch = nanoseconds.count % inputs.batches.count
-        let audited = checked || nanoseconds.count < inputs.batches.count || audit.next() % 8 == 0
+        let hasToBe = checked || nanoseconds.count < inputs.batches.count
+        let audited = hasToBe || audit.next() % 8 == 0 && checkTime <= max(callTime, Self.freeChecks)
         attempt { () throws(MoEError) in
+            let start = cp_nanoseconds()
             if audited { try implementation.poison(batch) }
-            nanoseconds.append(try clock.nanoseconds { () throws(MoEError) in try implementation.run(batch) })
+            let time = try clock.nanoseconds { () throws(MoEError) in try implementation.run(batch) }
+            nanoseconds.append(time)
+            callTime += time
             guard audited else { return }
             let output = try implementation.output(batch)
             do throws(WrongResult) {
@@ -154,8 +165,18 @@ private final class Track {
             } catch {
                 failure = .wrongResult(error)
             }
-            if inputs.hash != inputHash { failure = .inputChanged }
+            try checkInput(batch, isLast: checked)
+            if !hasToBe { checkTime += cp_nanoseconds() - start }
         }
+    }
+
+    /// Nanoseconds of checks that are done whatever the calls take.
+    private static let freeChecks: UInt64 = 100_000_000
+
+    private func checkInput(_ batch: Int, isLast: Bool) throws(MoEError) {
+        // A copy elsewhere is looked at once, at the end: no call mends what an earlier one spoilt.
+        let copyIsIntact = isLast ? try contender.implementation.isInputIntact(batch) : nil
+        if copyIsIntact == false || inputs.hash != inputHash { failure = .inputChanged }
     }
 
     private func attempt(_ body: () throws(MoEError) -> Void) {
@@ -171,7 +192,7 @@ private final class Track {
             let bound = ceilings.bound(of: contender.implementation.work)
         else { return }
         let seconds = max(median, 1) * 1e-9
-        guard bound.share(ofSeconds: seconds) > Bound.tolerance else { return }
+        guard bound.share(ofSeconds: seconds) > bound.tolerance else { return }
         failure = .impossible(
             rate: Double(bound.amount) / seconds * 1e-9, ceiling: bound.ceiling * 1e-9,
             unit: bound.resource.isTraffic ? "GB/s" : "GFLOP/s")

@@ -39,7 +39,7 @@ package struct SuiteText: Sendable {
         }
         let isDevice = ceilings.machine.isDevice
         lines.append(
-            "  ceilings: \(isDevice ? "products in registers" : "FMA") \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s; \(isDevice ? "copy" : "read") "
+            "  ceilings: \(isDevice ? workload.weightType == .float32 ? "FMA" : "mma.sync in registers" : "FMA") \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s; \(isDevice ? "copy" : "read") "
                 + reads.joined(separator: ", ")
                 + (ceilings.rounded.map { "; " + Self.products($0) } ?? ""))
         var table = TextTable([
@@ -73,7 +73,7 @@ package struct SuiteText: Sendable {
         let checked =
             report.checkedTokens == report.workload.tokens
             ? "every token checked" : "\(report.checkedTokens) tokens checked"
-        let first = report.firstCall.map { ", first call \(Format.time($0))" } ?? ""
+        let first = report.firstCall.map { ", the layer's first call \(Format.time($0))" } ?? ""
         return
             "weights \(Format.bytes(report.weightBytes))\(first), \(batches) input\(batches == 1 ? "" : "s") touching "
             + "\(touched) experts, max/mean load \(Format.significant(report.load.maximumOverMean)), \(checked) "

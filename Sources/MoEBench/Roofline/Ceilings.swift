@@ -112,6 +112,6 @@ package struct Bound: Sendable, Hashable {
     /// The part of the ceiling that a call of so many seconds reaches.
     package func share(ofSeconds measured: Double) -> Double { seconds / measured }
 
-    /// Beyond this a result is no longer noise of two measurements but a mistake.
-    package static let tolerance = 1.03
+    /// Beyond this a result is no longer noise of two measurements but a mistake. A GPU's memory may be read faster than it is copied.
+    package var tolerance: Double { resource == .copy ? 1.15 : 1.03 }
 }

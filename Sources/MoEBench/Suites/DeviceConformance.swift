@@ -171,7 +171,7 @@ package enum DeviceConformance {
         var worst = 0.0, undecided = 0
         let isNear = reference.margins.map { $0 < nearest }
         if competes, isNear.contains(true) {
-            return Finding(worst: 0, limit: limit, undecided: tokens.count, compared: 0)
+            throw Wrong(description: "nothing to compare: tokens compete, and a choice is not clear; take another seed")
         }
         for (place, token) in tokens.enumerated() {
             if isNear[place] {
@@ -202,6 +202,7 @@ package enum DeviceConformance {
                 throw Wrong(description: "token \(token) has a relative error of \(relative); the limit is \(limit)")
             }
         }
+        guard undecided < tokens.count else { throw Wrong(description: "nothing to compare: no token's choice is clear") }
         return Finding(worst: worst, limit: limit, undecided: undecided, compared: tokens.count - undecided)
     }
 

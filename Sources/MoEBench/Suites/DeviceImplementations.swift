@@ -1,126 +1,221 @@
 import MoEKernel
 
+/// A workspace cannot be copied, and boxes of them can be kept in arrays.
+final class DeviceWorkspaceBox {
+    var workspace = CUDAWorkspace()
+}
+
+/// What implementations on a device read: the input batches, and other tokens to ruin with.
+struct DeviceInputs {
+    let batches: [DeviceTensor]
+    let decoys: [DeviceTensor]
+    let stream: CUDAStream
+    private let host: Inputs
+    private let type: ElementType
+
+    /// - Parameter inputs: Numbers that `type` holds.
+    init(_ inputs: Inputs, _ type: ElementType, on stream: CUDAStream) throws(MoEError) {
+        let shape = [inputs.tokens, inputs.hidden]
+        func tensors(_ values: (Int) -> [Float]) throws(MoEError) -> [DeviceTensor] {
+            try inputs.batches.indices.map { (batch) throws(MoEError) in
+                let tensor = try DeviceTensor(shape: shape, type, on: stream)
+                try tensor.copy(fromFloats: values(batch), on: stream)
+                return tensor
+            }
+        }
+        batches = try tensors { inputs.batches[$0] }
+        decoys = try tensors { inputs.decoy(of: $0).map(type.rounded) }
+        host = inputs
+        self.type = type
+        self.stream = stream
+    }
+
+    func output() throws(MoEError) -> DeviceTensor { try DeviceTensor(shape: batches[0].shape, type, on: stream) }
+
+    /// Whether a batch on the device is what was brought there.
+    func isIntact(_ batch: Int) throws(MoEError) -> Bool { try batches[batch].floats(on: stream) == host.batches[batch] }
+}
+
 /// The whole layer on a GPU, on tensors in its memory.
 ///
-/// Calls rotate over the input batches, and over copies of the layer where all its weights would stay in the GPU's cache.
+/// Calls rotate over the input batches, and over copies of the layer where all its weights would stay in the GPU's cache. As graphs, each
+/// pair of a batch and a copy that a call may meet is recorded.
 final class DeviceLayer: Implementation {
     let subject: Subject
     let work: Work
     let clock: any CallClock
     private let layers: [MoELayer]
-    private let stream: CUDAStream
-    private let batches: [DeviceTensor]
+    private let inputs: DeviceInputs
     private let y: DeviceTensor
-    private var workspaces: [DeviceWorkspaceBox]
-    /// One for every batch, where calls are launches of graphs.
-    private let graphs: [CUDAGraph]
-    private var calls = 0
+    /// One for each copy.
+    private let boxes: [DeviceWorkspaceBox]
+    /// Of batch i modulo the batches with copy i modulo the copies; none where calls are eager.
+    private var graphs: [CUDAGraph] = []
+    /// Calls that each batch has had.
+    private var calls: [Int]
+    /// Pairs of a batch and a copy, a multiple of the batches.
+    private let pairs: Int
 
-    /// - Parameter asGraph: Whether each batch's call is recorded and launched as a whole.
     init(
-        _ layers: [MoELayer], subject: Subject, work: Work, batches: [DeviceTensor], on stream: CUDAStream,
-        asGraph: Bool = false
+        _ layers: [MoELayer], subject: Subject, work: Work, inputs: DeviceInputs, asGraph: Bool = false
     ) throws(MoEError) {
         self.layers = layers
         self.subject = subject
         self.work = work
-        self.stream = stream
-        self.batches = batches
-        clock = try DeviceClock(stream)
-        let y = try DeviceTensor(shape: batches[0].shape, batches[0].elementType, on: stream)
-        self.y = y
-        let box = DeviceWorkspaceBox()
-        workspaces = [box]
-        var graphs: [CUDAGraph] = []
-        if asGraph {
-            for (index, x) in batches.enumerated() {
-                let layer = layers[index % layers.count]
-                try layer.prepare(&box.workspace, tokens: x.rows, output: y.elementType, on: stream)
-                graphs.append(
-                    try CUDAGraph(capturing: stream) { () throws(MoEError) in
-                        try layer.forward(x, into: y, workspace: &box.workspace, on: stream)
-                    })
-            }
+        self.inputs = inputs
+        clock = try DeviceClock(inputs.stream)
+        y = try inputs.output()
+        boxes = layers.map { _ in DeviceWorkspaceBox() }
+        let batches = inputs.batches.count
+        calls = Array(repeating: 0, count: batches)
+        pairs = (max(batches, layers.count) + batches - 1) / batches * batches
+        guard asGraph else { return }
+        for pair in 0..<pairs {
+            let x = inputs.batches[pair % batches], layer = layers[pair % layers.count]
+            let box = boxes[pair % layers.count]
+            try layer.prepare(&box.workspace, tokens: x.rows, output: y.elementType, on: inputs.stream)
+            graphs.append(
+                try CUDAGraph(capturing: inputs.stream) { () throws(MoEError) in
+                    try layer.forward(x, into: y, workspace: &box.workspace, on: inputs.stream)
+                })
         }
-        self.graphs = graphs
+    }
+
+    /// The pair that the next call on a batch is of.
+    private func pair(_ batch: Int) -> Int {
+        let batches = inputs.batches.count
+        return batch + batches * (calls[batch] % (pairs / batches))
     }
 
     func run(_ batch: Int) throws(MoEError) {
-        if !graphs.isEmpty { return try graphs[batch].launch(on: stream) }
-        let layer = layers[calls % layers.count]
-        calls += 1
-        try layer.forward(batches[batch], into: y, workspace: &workspaces[0].workspace, on: stream)
+        let pair = pair(batch)
+        calls[batch] += 1
+        if !graphs.isEmpty { return try graphs[pair].launch(on: inputs.stream) }
+        try forward(inputs.batches[batch], copy: pair % layers.count)
     }
 
-    func poison(_ batch: Int) throws(MoEError) { try y.poison(on: stream) }
+    private func forward(_ x: DeviceTensor, copy: Int) throws(MoEError) {
+        try layers[copy].forward(x, into: y, workspace: &boxes[copy].workspace, on: inputs.stream)
+    }
 
-    func output(_ batch: Int) throws(MoEError) -> StageOutput { .activations(try y.floats(on: stream)) }
+    /// Leaves other tokens' results in all that the call will use.
+    func poison(_ batch: Int) throws(MoEError) {
+        try forward(inputs.decoys[batch], copy: pair(batch) % layers.count)
+        try y.poison(on: inputs.stream)
+    }
+
+    func output(_ batch: Int) throws(MoEError) -> StageOutput { .activations(try y.floats(on: inputs.stream)) }
+
+    func isInputIntact(_ batch: Int) throws(MoEError) -> Bool? { try inputs.isIntact(batch) }
 }
 
-/// A workspace cannot be copied, and stages keep one for each batch.
-final class DeviceWorkspaceBox {
-    var workspace = CUDAWorkspace()
-}
-
-/// One stage on workspaces in which the stages before it have run.
-final class DeviceStage: Implementation {
+/// Stages on workspaces in which those before have run.
+final class DeviceStages: Implementation {
     let subject: Subject
     let work: Work
     let clock: any CallClock
-    private let stage: MoELayer.DeviceStage
-    private let layer: MoELayer
-    private let stream: CUDAStream
-    private let batches: [DeviceTensor]
-    /// Other tokens, to ruin with.
-    private let decoys: [DeviceTensor]
+    private let stages: ArraySlice<MoELayer.DeviceStage>
+    private let layers: [MoELayer]
+    private let inputs: DeviceInputs
     private let y: DeviceTensor
+    /// One for each batch.
     private let boxes: [DeviceWorkspaceBox]
 
+    /// - Parameters:
+    ///   - stages: Neighbours, of ``MoELayer/DeviceStage/allCases``.
+    ///   - layers: Copies that batches rotate over.
     init(
-        _ stage: MoELayer.DeviceStage, of layer: MoELayer, subject: Subject, work: Work, batches: [DeviceTensor],
-        decoys: [DeviceTensor], on stream: CUDAStream
+        _ stages: ClosedRange<Int>, of layers: [MoELayer], subject: Subject, work: Work, inputs: DeviceInputs
     ) throws(MoEError) {
-        self.stage = stage
-        self.layer = layer
+        self.stages = MoELayer.DeviceStage.allCases[stages]
+        self.layers = layers
         self.subject = subject
         self.work = work
-        self.stream = stream
-        self.batches = batches
-        self.decoys = decoys
-        clock = try DeviceClock(stream)
-        y = try DeviceTensor(shape: batches[0].shape, batches[0].elementType, on: stream)
-        boxes = batches.map { _ in DeviceWorkspaceBox() }
-        for (box, x) in zip(boxes, batches) { try layer.forward(x, into: y, workspace: &box.workspace, on: stream) }
+        self.inputs = inputs
+        clock = try DeviceClock(inputs.stream)
+        y = try inputs.output()
+        boxes = inputs.batches.map { _ in DeviceWorkspaceBox() }
+        for (batch, x) in inputs.batches.enumerated() {
+            try layer(batch).forward(x, into: y, workspace: &boxes[batch].workspace, on: inputs.stream)
+        }
     }
 
-    private func run(_ stages: some Sequence<MoELayer.DeviceStage>, on x: DeviceTensor, _ batch: Int) throws(MoEError) {
-        for stage in stages { try layer.run(stage, x, into: y, workspace: &boxes[batch].workspace, on: stream) }
+    private func layer(_ batch: Int) -> MoELayer { layers[batch % layers.count] }
+
+    private func run(
+        _ stages: some Sequence<MoELayer.DeviceStage>, on x: DeviceTensor, _ batch: Int
+    ) throws(MoEError) {
+        for stage in stages {
+            try layer(batch).run(stage, x, into: y, workspace: &boxes[batch].workspace, on: inputs.stream)
+        }
     }
 
-    private var before: ArraySlice<MoELayer.DeviceStage> {
-        MoELayer.DeviceStage.allCases.prefix { $0 != stage }
-    }
+    func run(_ batch: Int) throws(MoEError) { try run(stages, on: inputs.batches[batch], batch) }
 
-    func run(_ batch: Int) throws(MoEError) {
-        try layer.run(stage, batches[batch], into: y, workspace: &boxes[batch].workspace, on: stream)
-    }
-
-    /// Runs everything on other tokens, then only what precedes the stage on the right ones.
+    /// Runs everything on other tokens, then only what precedes the stages on the right ones.
     func poison(_ batch: Int) throws(MoEError) {
-        try run(MoELayer.DeviceStage.allCases, on: decoys[batch], batch)
-        try y.poison(on: stream)
-        try run(before, on: batches[batch], batch)
+        try run(MoELayer.DeviceStage.allCases, on: inputs.decoys[batch], batch)
+        try y.poison(on: inputs.stream)
+        try run(MoELayer.DeviceStage.allCases[..<stages.startIndex], on: inputs.batches[batch], batch)
     }
 
     func output(_ batch: Int) throws(MoEError) -> StageOutput {
-        if stage == .router {
-            guard let routing = try boxes[batch].workspace.routing(on: stream) else {
+        if stages.last == .router {
+            guard let routing = try boxes[batch].workspace.routing(on: inputs.stream) else {
                 throw .unavailable(what: "the routing", reason: "the workspace holds none")
             }
             return .routing(routing)
         }
-        let after = MoELayer.DeviceStage.allCases.drop { $0 != stage }.dropFirst()
-        try run(after, on: batches[batch], batch)
-        return .activations(try y.floats(on: stream))
+        try run(MoELayer.DeviceStage.allCases[stages.endIndex...], on: inputs.batches[batch], batch)
+        return .activations(try y.floats(on: inputs.stream))
     }
+
+    func isInputIntact(_ batch: Int) throws(MoEError) -> Bool? { try inputs.isIntact(batch) }
+}
+
+/// One dense FFN, a layer of one expert whose routing was made beforehand; calls rotate over copies of it.
+final class DenseDevice: Implementation {
+    let subject: Subject
+    let work: Work
+    let clock: any CallClock
+    private let copies: [MoELayer]
+    private let inputs: DeviceInputs
+    private let y: DeviceTensor
+    /// One for each copy: all tokens go to the one expert, whatever the batch.
+    private let boxes: [DeviceWorkspaceBox]
+    private var calls = 0
+
+    init(_ copies: [MoELayer], subject: Subject, work: Work, inputs: DeviceInputs) throws(MoEError) {
+        self.copies = copies
+        self.subject = subject
+        self.work = work
+        self.inputs = inputs
+        clock = try DeviceClock(inputs.stream)
+        y = try inputs.output()
+        boxes = copies.map { _ in DeviceWorkspaceBox() }
+        for (copy, box) in zip(copies, boxes) {
+            try copy.forward(inputs.batches[0], into: y, workspace: &box.workspace, on: inputs.stream)
+        }
+    }
+
+    private func compute(_ x: DeviceTensor) throws(MoEError) {
+        let copy = calls % copies.count
+        for stage in [MoELayer.DeviceStage.experts, .combine] {
+            try copies[copy].run(stage, x, into: y, workspace: &boxes[copy].workspace, on: inputs.stream)
+        }
+    }
+
+    func run(_ batch: Int) throws(MoEError) {
+        try compute(inputs.batches[batch])
+        calls += 1
+    }
+
+    func poison(_ batch: Int) throws(MoEError) {
+        try compute(inputs.decoys[batch])
+        try y.poison(on: inputs.stream)
+    }
+
+    func output(_ batch: Int) throws(MoEError) -> StageOutput { .activations(try y.floats(on: inputs.stream)) }
+
+    func isInputIntact(_ batch: Int) throws(MoEError) -> Bool? { try inputs.isIntact(batch) }
 }

@@ -45,12 +45,9 @@ package struct DeviceRunner: Sendable {
         progress.show("\(workload.name): making weights")
         let layer = try MoELayer(configuration, weights: weights, on: device, pool: pool)
         let inputs = Inputs(workload, heldBy: workload.weightType)
-        let shape = [workload.tokens, workload.hidden]
-        let batches = try inputs.batches.map { (x) throws(MoEError) in
-            try DeviceConformance.deviceTensor(x, shape, workload.weightType, on: stream)
-        }
-        let first = try firstCall(layer, batches[0], on: stream)
-        let tokensPerExpert = try Self.tokensPerExpert(layer, batches, on: stream)
+        let onDevice = try DeviceInputs(inputs, workload.weightType, on: stream)
+        let first = try firstCall(layer, onDevice.batches[0], on: stream)
+        let tokensPerExpert = try Self.tokensPerExpert(layer, onDevice.batches, on: stream)
 
         progress.show("\(workload.name): float64 reference")
         let checked = WorkloadRunner.checkedTokens(workload)
@@ -63,37 +60,31 @@ package struct DeviceRunner: Sendable {
         progress.show("\(workload.name): copies")
         let copies = try copies(of: layer, weights, workingSet: experts.workingSet)
         var contenders: [Contender] = []
-        let decoys = try inputs.batches.indices.map { (batch) throws(MoEError) in
-            try DeviceConformance.deviceTensor(
-                inputs.decoy(of: batch).map(workload.weightType.rounded), shape, workload.weightType, on: stream)
-        }
-        let stages: [(MoELayer.DeviceStage, Work)] = [
-            (.router, gating), (.dispatch, .uncounted), (.experts, experts), (.combine, .uncounted),
-        ]
-        for (stage, work) in stages {
+        for (place, work) in [gating, .uncounted, experts, .uncounted].enumerated() {
+            let name = MoELayer.DeviceStage.allCases[place].rawValue
             contenders.append(
                 Contender(
-                    try DeviceStage(
-                        stage, of: layer, subject: subject(stage.rawValue, workload), work: work, batches: batches,
-                        decoys: decoys, on: stream), check: check))
+                    try DeviceStages(
+                        place...place, of: [layer], subject: subject(name, workload), work: work, inputs: onDevice),
+                    check: check))
         }
         let whole = gating + experts
         let rotated = Work(flops: whole.flops, bytes: whole.bytes, workingSet: whole.workingSet * copies.count)
         contenders.append(
             Contender(
                 try DeviceLayer(
-                    copies, subject: subject(Self.wholeLayer, workload), work: rotated, batches: batches, on: stream),
+                    copies, subject: subject(Self.wholeLayer, workload), work: rotated, inputs: onDevice),
                 check: check, weight: 2))
         if workload.tokens <= Self.graphTokens {
             contenders.append(
                 Contender(
                     try DeviceLayer(
-                        copies, subject: subject(Self.asGraph, workload), work: rotated, batches: batches,
-                        on: stream, asGraph: true),
+                        copies, subject: subject(Self.asGraph, workload), work: rotated, inputs: onDevice,
+                        asGraph: true),
                     check: check, weight: 2))
         }
         var notRun: [WorkloadReport.NotRun] = []
-        try addDense(workload, configuration, weights, inputs, batches, stream, experts, &contenders, &notRun)
+        try addDense(workload, configuration, weights, inputs, onDevice, experts, &contenders, &notRun)
 
         progress.show("\(workload.name): ceilings")
         let machine = ProbedMachine.device(l2Bytes: device.properties.l2Bytes)
@@ -158,27 +149,28 @@ package struct DeviceRunner: Sendable {
 
     private func addDense(
         _ workload: Workload, _ configuration: MoEConfiguration, _ weights: MoEWeights, _ inputs: Inputs,
-        _ batches: [DeviceTensor], _ stream: CUDAStream, _ experts: Work, _ contenders: inout [Contender],
+        _ onDevice: DeviceInputs, _ experts: Work, _ contenders: inout [Contender],
         _ notRun: inout [WorkloadReport.NotRun]
     ) throws(MoEError) {
-        // One expert of width k·F: as much arithmetic, nothing to route.
+        // One expert of width k·F: as much arithmetic. Its routing, all tokens to the one, is made once, outside the timed calls.
         progress.show("\(workload.name): dense baselines")
         let dense = try workload.isoActiveConfiguration()
         let denseWork = Work.experts(dense, tokensPerExpert: inputs.batches.map { _ in [workload.tokens] })
         var copies: [MoELayer] = []
         let count = DenseIsoActive.copies(
-            of: denseWork.bytes, toCover: max(experts.workingSet, 4 * device.properties.l2Bytes), batches: 16)
+            of: denseWork.bytes, toCover: max(experts.workingSet, 4 * device.properties.l2Bytes),
+            batches: inputs.batches.count > 1 ? inputs.batches.count : 64)
         for _ in 0..<count { copies.append(try MoELayer(dense, weights: weights, on: device, pool: pool)) }
         let denseOracle = try LayerOracle(
             dense, source: try weights.source(dense), inputs: inputs,
             sample: min(WorkloadRunner.checkedTokens(workload), 4), seed: workload.seed)
         contenders.append(
             Contender(
-                try DeviceLayer(
+                try DenseDevice(
                     copies, subject: subject(DenseIsoActive.name, workload),
                     work: Work(
                         flops: denseWork.flops, bytes: denseWork.bytes, workingSet: denseWork.bytes * copies.count),
-                    batches: batches, on: stream),
+                    inputs: onDevice),
                 check: DeviceCheck(denseOracle, output: workload.weightType)))
 
         // Every expert on every token.
@@ -200,8 +192,7 @@ package struct DeviceRunner: Sendable {
         contenders.append(
             Contender(
                 try DeviceLayer(
-                    [allLayer], subject: subject(DenseAllExperts.name, workload), work: allWork, batches: batches,
-                    on: stream),
+                    [allLayer], subject: subject(DenseAllExperts.name, workload), work: allWork, inputs: onDevice),
                 check: DeviceCheck(allOracle, output: workload.weightType)))
     }
 

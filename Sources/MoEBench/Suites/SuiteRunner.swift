@@ -64,7 +64,14 @@ package struct SuiteRunner {
 
         var reports: [WorkloadReport] = []
         var problem: MoEError?
-        for (workload, budget) in settings.entries where problem == nil && !interruption.isRequested {
+        // The file is written after each workload, so that whatever ends the process leaves what was measured.
+        func write(isPartial: Bool) throws(MoEError) {
+            guard let json = settings.json else { return }
+            let file = ResultsFile(
+                reports: reports, build: build, command: settings.command, machine: machine, partial: isPartial)
+            try file.write(to: json)
+        }
+        for (workload, budget) in settings.entries where !interruption.isRequested {
             do throws(MoEError) {
                 let report =
                     if let deviceRunner { try deviceRunner.run(workload, budget: budget) } else {
@@ -73,15 +80,15 @@ package struct SuiteRunner {
                 Terminal.print("\n" + text.workload(report).joined(separator: "\n"))
                 reports.append(report)
             } catch {
-                problem = error
+                problem = problem ?? error
+                // On a GPU one workload may be too large and the next not; elsewhere, and on a lost context, all would fail alike.
+                guard case .cuda(let failure) = error, failure.kind != .contextLost else { break }
+                Terminal.complain("\(workload.name): \(error)")
             }
+            try write(isPartial: reports.count < settings.entries.count)
         }
         let isPartial = interruption.isRequested || problem != nil
-        if let json = settings.json {
-            let file = ResultsFile(
-                reports: reports, build: build, command: settings.command, machine: machine, partial: isPartial)
-            try file.write(to: json)
-        }
+        try write(isPartial: isPartial)
         if let problem { throw problem }
         if interruption.isRequested {
             Terminal.complain("interrupted; results so far are \(settings.json.map { "in \($0)" } ?? "above")")

@@ -34,13 +34,17 @@ package final class CUDAProbe: Sendable {
 
     /// Products in registers on all of the device; returns the floating-point operations done.
     package func multiply() throws(MoEError) -> Int {
-        let blocks = kernel.residentBlocks
+        try startMultiplying(on: stream)
+        try stream.synchronize()
+        return kernel.residentBlocks * Int(iterations) * Int(mc_probe_operations(Int32(type.byteCount)))
+    }
+
+    /// Puts a pass into a stream: something that keeps the device busy.
+    package func startMultiplying(on stream: CUDAStream) throws(MoEError) {
         var p = mc_probe_parameters()
         p.sink = sink.address.assumingMemoryBound(to: Float.self)
         p.iterations = iterations
-        try kernel.launch(p, grid: .init(x: blocks), on: stream)
-        try stream.synchronize()
-        return blocks * Int(iterations) * Int(mc_probe_operations(Int32(type.byteCount)))
+        try kernel.launch(p, grid: .init(x: kernel.residentBlocks), on: stream)
     }
 
     /// Copies one half of the buffer to the other, several times; returns the bytes read and written.

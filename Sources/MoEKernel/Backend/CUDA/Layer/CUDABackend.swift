@@ -34,10 +34,6 @@ final class CUDABackend: Backend {
             }
             self.memory = memory
         }
-
-        deinit {
-            memory.stream.device.context.release("cudaDeviceSynchronize") { $0.pointee.cudaDeviceSynchronize() }
-        }
     }
 
     init(
@@ -89,16 +85,6 @@ final class CUDABackend: Backend {
         ] {
             let (product, overflow) = tokens.multipliedReportingOverflow(by: width)
             _ = try kernelInteger(overflow ? Int.max : product, "tokens · \(name), \(tokens) · \(width),")
-        }
-    }
-
-    /// What of a workspace's content never changes.
-    func fillConstants(_ memory: CUDAStageBuffers, _ capacity: CUDACapacity, on stream: CUDAStream) throws(MoEError) {
-        guard let single = memory.single else { return }
-        let pairs: [Int32] = (0...Int32(max(capacity.tokens, 1))).flatMap { [0, $0] as [Int32] }
-        try pairs.span.withUnsafeBytes { bytes throws(MoEError) in
-            try stream.copyToDevice(UnsafeMutableRawPointer(single), from: bytes)
-            try stream.synchronize()
         }
     }
 

@@ -15,14 +15,14 @@ extension CUDABackend {
         try workspace.prepare(
             self, capacity(tokens: x.tokens, output: y.type, routerInput: !context.routerInput.isEmpty), on: stream)
         let call = try call(context, tokens: x.tokens, workspace.buffers!, y.type, stream)
-        workspace.last = nil
         if x.tokens == 0 {
             // Nothing but the loads, which are none.
             try dispatch(call)
         } else {
             try forward(x, into: y, call)
         }
-        workspace.last = CUDAWorkspace.LastCall(backend: self, tokens: x.tokens, logitStride: logitStride(call))
+        workspace.last = CUDAWorkspace.LastCall(
+            configuration: configuration, owner: identity, tokens: x.tokens, logitStride: logitStride(call))
     }
 
     func capacity(tokens: Int, output: ElementType, routerInput: Bool) -> CUDACapacity {
@@ -50,7 +50,6 @@ extension CUDABackend {
         func bring<Element: BitwiseCopyable>(
             _ values: [Element], to target: UnsafeMutablePointer<Element>
         ) throws(MoEError) {
-            // From memory that is not page-locked the copy has left it when the call returns.
             try values.span.withUnsafeBytes { bytes throws(MoEError) in
                 try stream.copyToDevice(UnsafeMutableRawPointer(target), from: bytes)
             }
@@ -58,6 +57,8 @@ extension CUDABackend {
         if usesMask { try bring(context.attentionMask.map { $0 ? 1 : 0 }, to: memory.mask) }
         if usesIDs, let ids = memory.tokenIDs { try bring(context.tokenIDs, to: ids) }
         if usesRouterInput, let rows = memory.routerInput { try bring(context.routerInput, to: rows) }
+        // Until then the host's arrays may be read.
+        if usesMask || usesIDs || usesRouterInput { try stream.synchronize() }
         return CUDACall(
             buffers: memory, stream: stream, tokens: tokens,
             sequenceLength: max(context.sequenceLength ?? tokens, 1), capacity: context.capacity,
@@ -118,17 +119,20 @@ final class CUDAHostMemory {
             c.capacity == .unlimited && !c.router.isExpertChoice ? nil : layout.reserve(UInt8.self, pairs)
         let offsets = layout.reserve(Int32.self, 2 * (c.choices + 1))
         try grow(onDevice: onDevice, pinned: layout.byteCount)
-        let device = deviceAddress!
+        let onDeviceStart = deviceAddress!
         let host = pinnedAddress!
 
+        // Page-locked memory that a copy still uses must not be filled or given back.
+        var isDone = false
+        defer { if !isDone { device.context.release("cudaStreamSynchronize") { $0.pointee.cudaStreamSynchronize(stream.handle) } } }
         let from = UnsafeMutableRawBufferPointer(start: host + xPlace, count: x.count)
         from.copyMemory(from: x)
-        try stream.copyToDevice(device + xPlace, from: UnsafeRawBufferPointer(from))
+        try stream.copyToDevice(onDeviceStart + xPlace, from: UnsafeRawBufferPointer(from))
         try backend.forward(
-            Activations(base: UnsafeRawPointer(device + xPlace), type: xType, tokens: tokens),
-            into: CUDABackend.Output(base: device + yPlace, type: yType), &workspace, on: stream, context: context)
+            Activations(base: UnsafeRawPointer(onDeviceStart + xPlace), type: xType, tokens: tokens),
+            into: CUDABackend.Output(base: onDeviceStart + yPlace, type: yType), &workspace, on: stream, context: context)
         let to = UnsafeMutableRawBufferPointer(start: host + yPlace, count: y.count)
-        try stream.copyToHost(to, from: device + yPlace)
+        try stream.copyToHost(to, from: onDeviceStart + yPlace)
         let arrays = RoutingArrays(
             tokens: tokens, slots: c.slots, choices: c.choices, chosenByExperts: c.router.isExpertChoice,
             logits: host.array(Float.self, at: logits), logitStride: workspace.last!.logitStride,
@@ -136,6 +140,7 @@ final class CUDAHostMemory {
             kept: kept.map { host.array(UInt8.self, at: $0) }, applied: applied.map { host.array(Float.self, at: $0) },
             offsets: host.array(Int32.self, at: offsets))
         try arrays.copy(from: workspace.buffers!, on: stream)
+        isDone = true
         try stream.synchronize()
         y.copyMemory(from: UnsafeRawBufferPointer(to))
         routing = arrays

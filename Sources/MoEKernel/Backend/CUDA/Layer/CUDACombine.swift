@@ -28,7 +28,7 @@ extension CUDABackend {
             routed.output = sums
             try launch(routed, type, weights.type, call)
             let input = ProjectionInput(
-                rows: UnsafeRawPointer(sums), token: nil, offsets: UnsafePointer(memory.single! + 2 * call.tokens),
+                rows: UnsafeRawPointer(sums), token: nil, offsets: UnsafePointer(memory.single!),
                 scale: nil, count: call.tokens)
             try project(latentOut, input, into: rows, type, call)
             last = mc_combine_parameters()

@@ -34,6 +34,7 @@ extension CUDABackend {
         p.row_of = memory.rowOf
         p.row_pair = rowPair
         p.row_scale = weights == nil ? nil : memory.rowScale
+        p.all = memory.single
         p.tokens = Int32(call.tokens)
         p.slots = Int32(c.slots)
         p.experts = Int32(c.choices)

@@ -7,7 +7,7 @@ extension CUDABackend {
         let operand = try padded(x, width: c.hidden, to: weights.type, in: memory.operand, call)
         var experts = ProjectionInput(
             rows: operand, token: UnsafePointer(memory.rowToken), offsets: UnsafePointer(memory.offsets),
-            scale: memory.rowScale.map { UnsafePointer($0) }, count: call.tokens * c.slots)
+            scale: memory.rowScale.map { UnsafePointer($0) }, count: mostRows(tokens: call.tokens))
         if let latentIn = weights.latentIn, let latent = memory.latent {
             try project(latentIn, single(operand, call), into: latent, weights.type, call)
             experts.rows = UnsafeRawPointer(latent)
@@ -38,7 +38,7 @@ extension CUDABackend {
     /// All tokens, for the one expert that all visit.
     private func single(_ rows: UnsafeRawPointer, _ call: CUDACall) -> ProjectionInput {
         ProjectionInput(
-            rows: rows, token: nil, offsets: UnsafePointer(call.buffers.single! + 2 * call.tokens), scale: nil,
+            rows: rows, token: nil, offsets: UnsafePointer(call.buffers.single!), scale: nil,
             count: call.tokens)
     }
 
@@ -129,10 +129,10 @@ extension CUDABackend {
         _ matrices: DeviceMatrices, _ input: ProjectionInput, _ call: CUDACall
     ) throws(MoEError) {
         let multiprocessors = device.properties.multiprocessors
-        let slots = leastTouched(matrices, matrices.groups == 1 ? 1 : configuration.slots)
         var p = mc_decode_parameters()
         p.projection = projection
-        p.splits = mc_decode_splits(Int32(slots), projection.height, projection.depth, Int32(multiprocessors))
+        p.splits = mc_decode_splits(
+            Int32(leastTouched(matrices)), projection.height, projection.depth, Int32(multiprocessors))
         p.partial = p.splits > 1 ? call.buffers.parts : nil
         p.rows = Int32(input.count)
         try kernels.rows(call.tokens).launch(
@@ -178,7 +178,7 @@ extension CUDABackend {
         let memory = call.buffers
         let c = configuration
         try convert(
-            x.base, x.type, UnsafeMutableRawPointer(memory.rows), rowType(call), call, rows: call.tokens * c.slots,
+            x.base, x.type, UnsafeMutableRawPointer(memory.rows), rowType(call), call, rows: mostRows(tokens: call.tokens),
             width: c.hidden, fromPitch: c.hidden, toPitch: DeviceMatrices.padded(c.hidden)
         ) { p in
             p.row_token = UnsafePointer(memory.rowToken)

@@ -39,7 +39,7 @@ struct CUDAStageBuffers: @unchecked Sendable {
     let rowScale: UnsafeMutablePointer<Float>?
     /// [tokens, slots]
     let rowOf: UnsafeMutablePointer<Int32>
-    /// [most tokens + 1, 2]: 0 and t for every number t of tokens: the offsets of a single expert that all tokens visit.
+    /// [2]: 0 and the number of tokens: the offsets of a single expert that all tokens visit.
     let single: UnsafeMutablePointer<Int32>?
 
     // Experts, in the type of the weights but where said.
@@ -91,10 +91,11 @@ extension CUDABackend {
     /// Lays out the buffers of a batch of at most so many tokens; what is returned places them.
     func planBuffers(
         _ capacity: CUDACapacity, layout: inout RegionLayout
-    ) throws(MoEError) -> (UnsafeMutableRawPointer) -> CUDAStageBuffers {
+    ) -> (UnsafeMutableRawPointer) -> CUDAStageBuffers {
         let c = configuration
         let tokens = max(capacity.tokens, 1)
         let pairs = tokens * c.slots
+        let most = mostRows(tokens: tokens)
         let columns = weights.router.outputs
         let hidden = DeviceMatrices.padded(c.hidden)
         let width = DeviceMatrices.padded(c.expertWidth)
@@ -103,7 +104,8 @@ extension CUDABackend {
         // Decode kernels write rows in fp32, others what the output wants.
         let fewTokens = min(tokens, ProjectionKernels.DecodeKernels.mostTokens)
         let rowBytes = capacity.wideRows ? 4 : small
-        func rowsBytes(_ perToken: Int) -> Int { max(tokens * perToken * rowBytes, fewTokens * perToken * 4) }
+        func rowsBytes(_ width: Int, rows: Int, few: Int) -> Int { max(rows * rowBytes, few * 4) * width }
+        let fewRows = mostRows(tokens: fewTokens)
         func reserve<Element>(_ type: Element.Type, _ count: Int) -> Int { layout.reserve(type, count) }
         func optional<Element>(_ type: Element.Type, _ count: Int, if wanted: Bool) -> Int? {
             wanted ? layout.reserve(type, count) : nil
@@ -130,21 +132,21 @@ extension CUDABackend {
         let blockCounts = reserve(Int32.self, blocks * c.choices)
         let counts = reserve(Int32.self, c.choices)
         let offsets = reserve(Int32.self, c.choices + 1)
-        let rowToken = reserve(Int32.self, pairs)
-        let rowPair = optional(Int32.self, pairs, if: isLimited)
-        let rowScale = optional(Float.self, pairs, if: c.weightSide == .input)
+        let rowToken = reserve(Int32.self, most)
+        let rowPair = optional(Int32.self, most, if: isLimited)
+        let rowScale = optional(Float.self, most, if: c.weightSide == .input)
         let rowOf = reserve(Int32.self, pairs)
-        let single = optional(Int32.self, 2 * (tokens + 1), if: hasShared || c.latent != nil)
+        let single = optional(Int32.self, 2, if: hasShared || c.latent != nil)
         let operand = reserve(UInt8.self, tokens * hidden * small)
         let latent = optional(UInt8.self, tokens * width * small, if: c.latent != nil)
-        let inner = reserve(UInt8.self, pairs * weights.inner.innerWidth * small)
-        let rows = reserve(UInt8.self, rowsBytes(c.slots * width))
-        let parts = reserve(Float.self, fewTokens * mostParts)
+        let inner = reserve(UInt8.self, most * weights.inner.innerWidth * small)
+        let rows = reserve(UInt8.self, rowsBytes(width, rows: most, few: fewRows))
+        let parts = reserve(Float.self, mostParts(fewRows: fewRows, fewTokens: fewTokens))
         let sharedInner = weights.sharedInner.map { layout.reserve(UInt8.self, tokens * $0.innerWidth * small) }
-        let sharedRows = optional(UInt8.self, rowsBytes(hidden), if: hasShared)
+        let sharedRows = optional(UInt8.self, rowsBytes(hidden, rows: tokens, few: fewTokens), if: hasShared)
         let sharedScale = optional(Float.self, tokens, if: c.shared.isGated)
         let latentSums = optional(UInt8.self, tokens * width * small, if: c.latent != nil)
-        let latentRows = optional(UInt8.self, rowsBytes(hidden), if: c.latent != nil)
+        let latentRows = optional(UInt8.self, rowsBytes(hidden, rows: tokens, few: fewTokens), if: c.latent != nil)
         let paddedOutput = optional(Float.self, tokens * hidden, if: hidden != c.hidden)
         return { base in
             CUDAStageBuffers(
@@ -170,23 +172,30 @@ extension CUDABackend {
         }
     }
 
-    /// Numbers of split sums for each token, at most, of any projection.
-    private var mostParts: Int {
-        func parts(_ matrices: DeviceMatrices?, slots: Int) -> Int {
+    /// The most rows that the experts of a batch can have together. Where experts choose, each takes its share, rounded up.
+    func mostRows(tokens: Int) -> Int {
+        let pairs = tokens * configuration.slots
+        return configuration.router.isExpertChoice
+            ? min(pairs, tokens * configuration.topK + configuration.choices) : pairs
+    }
+
+    /// Numbers of split sums, at most, of any projection that few tokens take.
+    private func mostParts(fewRows: Int, fewTokens: Int) -> Int {
+        func parts(_ matrices: DeviceMatrices?, rows: Int) -> Int {
             guard let matrices else { return 0 }
             let splits = mc_decode_splits(
-                Int32(leastTouched(matrices, slots)), Int32(matrices.height), Int32(matrices.depth),
+                Int32(leastTouched(matrices)), Int32(matrices.height), Int32(matrices.depth),
                 Int32(device.properties.multiprocessors))
-            return splits > 1 ? Int(splits) * slots * matrices.height : 0
+            return splits > 1 ? Int(splits) * rows * matrices.height : 0
         }
-        let slots = configuration.slots
         return max(
-            parts(weights.inner, slots: slots), parts(weights.down, slots: slots), parts(weights.sharedInner, slots: 1),
-            parts(weights.sharedDown, slots: 1), parts(weights.latentIn, slots: 1), parts(weights.latentOut, slots: 1))
+            parts(weights.inner, rows: fewRows), parts(weights.down, rows: fewRows),
+            parts(weights.sharedInner, rows: fewTokens), parts(weights.sharedDown, rows: fewTokens),
+            parts(weights.latentIn, rows: fewTokens), parts(weights.latentOut, rows: fewTokens))
     }
 
     /// The fewest groups of matrices that a token that visits any can touch.
-    func leastTouched(_ matrices: DeviceMatrices, _ slots: Int) -> Int {
-        min(configuration.router.isExpertChoice ? 1 : slots, matrices.groups)
+    func leastTouched(_ matrices: DeviceMatrices) -> Int {
+        matrices.groups == 1 || configuration.router.isExpertChoice ? 1 : min(configuration.slots, matrices.groups)
     }
 }

@@ -1,6 +1,6 @@
 import CMoECUDA
 
-/// A layer's weights in a device's memory, packed once from a source.
+/// A layer's weights in a device's memory, packed once from a source. Work that reads them has to be done when the layer goes.
 final class CUDAWeights: Sendable {
     /// What the experts' numbers are, and so what the tensor cores multiply; fp32 is the exact path without them.
     let type: ElementType
@@ -153,11 +153,6 @@ final class CUDAWeights: Sendable {
         let upload = try WeightUpload(c, source: source, pool: pool, library: library, stream: stream)
         for placement in placements { try upload.run(placement) }
         try upload.finish()
-    }
-
-    /// Work on any stream may still read the weights.
-    deinit {
-        memory.stream.device.context.release("cudaDeviceSynchronize") { $0.pointee.cudaDeviceSynchronize() }
     }
 }
 

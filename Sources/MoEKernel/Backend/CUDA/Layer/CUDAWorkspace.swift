@@ -1,18 +1,41 @@
-/// Scratch memory of a layer's calls on a device, one call at a time. It grows to the largest batch it has seen, or that
-/// ``MoELayer/prepare(_:tokens:output:on:)`` made room for; from then on a forward allocates nothing, which is what a CUDA graph needs.
+/// Scratch memory of calls on a device, one call at a time. It grows to the largest batch it has seen, or that
+/// ``MoELayer/prepare(_:tokens:output:routerInput:on:)`` made room for; from then on a forward neither allocates nor waits, which is what a
+/// CUDA graph needs.
 ///
-/// Calls that share one belong to one stream, or wait for each other. One workspace may serve all layers of a model in turn.
+/// One workspace may serve all layers of a model in turn. Calls that share one belong to one stream, or wait for each other; so do launches of
+/// graphs that were recorded with it, whose memory it keeps until it goes.
 public struct CUDAWorkspace: ~Copyable {
-    private var memory: DeviceMemory?
-    private var capacity: CUDACapacity?
-    private var owner: LayerIdentity?
+    private var memory: Memory?
+    /// What recorded graphs still use, after the workspace has grown.
+    private var retired: [Memory] = []
+    /// How each layer's buffers lie in the memory.
+    private var plans: [Plan] = []
     private(set) var buffers: CUDAStageBuffers?
     /// What the last call was; nil before the first.
     var last: LastCall?
 
+    private final class Memory {
+        let memory: DeviceMemory
+        /// Whose order the last call was in.
+        var stream: CUDAStream
+        var isRecorded = false
+
+        init(bytes: Int, on stream: CUDAStream, purpose: String) throws(MoEError) {
+            memory = try DeviceMemory(bytes: bytes, on: stream, purpose: purpose)
+            self.stream = stream
+        }
+    }
+
+    private struct Plan {
+        let owner: LayerIdentity
+        let capacity: CUDACapacity
+        let buffers: CUDAStageBuffers
+    }
+
     /// What is needed to read the routing of a call.
     struct LastCall {
-        let backend: CUDABackend
+        let configuration: MoEConfiguration
+        let owner: LayerIdentity
         let tokens: Int
         let logitStride: Int
     }
@@ -21,55 +44,70 @@ public struct CUDAWorkspace: ~Copyable {
     public init() {}
 
     /// Bytes of the device's memory that it holds.
-    public var byteCount: Int {
-        switch memory {
-        case .some(let memory): memory.byteCount
-        case .none: 0
-        }
-    }
+    public var byteCount: Int { retired.reduce(memory?.memory.byteCount ?? 0) { $0 + $1.memory.byteCount } }
 
-    /// Makes room for a batch of a layer. Where memory has to be had, it waits for the device.
+    /// Makes room for a batch of a layer, whose call is the stream's next. Where memory has to be had, it waits.
     mutating func prepare(
         _ backend: CUDABackend, _ wanted: CUDACapacity, on stream: CUDAStream
     ) throws(MoEError) {
         try stream.check(backend.device, "stream")
-        let sameOwner = owner === backend.identity
-        if sameOwner, capacity?.covers(wanted) ?? false { return }
-        let larger = sameOwner ? capacity?.union(wanted) ?? wanted : wanted
-        var layout = RegionLayout()
-        let planned = try backend.planBuffers(larger, layout: &layout)
         last = nil
-        if layout.byteCount > byteCount || !(hasMemory(of: backend.device)) {
-            let isFirst = byteCount == 0
-            buffers = nil
-            capacity = nil
-            owner = nil
-            // Work on any stream may still use the old memory.
-            if !isFirst { try backend.device.synchronize() }
-            memory = nil
-            memory = try DeviceMemory(
-                bytes: layout.byteCount, on: stream, purpose: "the workspace of \(wanted.tokens) tokens")
+        let isCapturing = try stream.isCapturing()
+        if let memory, memory.memory.stream.device === backend.device {
+            let place = plans.firstIndex { $0.owner === backend.identity }
+            if let place, plans[place].capacity.covers(wanted) {
+                buffers = plans[place].buffers
+                return used(on: stream, isCapturing)
+            }
+            // Another layer, or a larger batch, for which the memory may still be enough.
+            let capacity = place.map { plans[$0].capacity.union(wanted) } ?? wanted
+            var layout = RegionLayout()
+            let planned = backend.planBuffers(capacity, layout: &layout)
+            if layout.byteCount <= memory.memory.byteCount {
+                let plan = Plan(owner: backend.identity, capacity: capacity, buffers: planned(memory.memory.address))
+                if let place { plans[place] = plan } else { plans.append(plan) }
+                buffers = plan.buffers
+                return used(on: stream, isCapturing)
+            }
+            try grow(backend, capacity, layout.byteCount, planned, on: stream, isCapturing)
+        } else {
+            var layout = RegionLayout()
+            let planned = backend.planBuffers(wanted, layout: &layout)
+            try grow(backend, wanted, layout.byteCount, planned, on: stream, isCapturing)
         }
-        let placed = planned(address!)
-        try backend.fillConstants(placed, larger, on: stream)
+        used(on: stream, isCapturing)
+    }
+
+    private mutating func grow(
+        _ backend: CUDABackend, _ capacity: CUDACapacity, _ bytes: Int,
+        _ planned: (UnsafeMutableRawPointer) -> CUDAStageBuffers, on stream: CUDAStream, _ isCapturing: Bool
+    ) throws(MoEError) {
+        guard !isCapturing else {
+            throw .cuda(
+                CUDAFailure(
+                    .captureFailed, call: "CUDAWorkspace",
+                    problem: "the workspace has to grow to \(bytes) bytes while the stream is captured",
+                    remedy: "call MoELayer.prepare before the capture"))
+        }
+        if let memory {
+            // The last call may still use it, in another stream's order than it was allocated in.
+            try memory.stream.synchronize()
+            if memory.isRecorded { retired.append(memory) }
+        }
+        buffers = nil
+        plans = []
+        memory = nil
+        let made = try Memory(bytes: bytes, on: stream, purpose: "the workspace of \(capacity.tokens) tokens")
         // From here on any stream may use it.
         try stream.synchronize()
-        buffers = placed
-        capacity = larger
-        owner = backend.identity
+        memory = made
+        let plan = Plan(owner: backend.identity, capacity: capacity, buffers: planned(made.memory.address))
+        plans = [plan]
+        buffers = plan.buffers
     }
 
-    private var address: UnsafeMutableRawPointer? {
-        switch memory {
-        case .some(let memory): memory.address
-        case .none: nil
-        }
-    }
-
-    private func hasMemory(of device: CUDADevice) -> Bool {
-        switch memory {
-        case .some(let memory): memory.stream.device === device
-        case .none: false
-        }
+    private func used(on stream: CUDAStream, _ isCapturing: Bool) {
+        memory?.stream = stream
+        if isCapturing { memory?.isRecorded = true }
     }
 }

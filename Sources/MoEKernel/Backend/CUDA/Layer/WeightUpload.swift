@@ -97,6 +97,11 @@ final class WeightUpload {
         copied = [try CUDAEvent(on: stream.device, timing: false), try CUDAEvent(on: stream.device, timing: false)]
     }
 
+    /// A copy may still read the page-locked memory, where an error ended the upload.
+    deinit {
+        stream.device.context.release("cudaStreamSynchronize") { $0.pointee.cudaStreamSynchronize(stream.handle) }
+    }
+
     /// Fills one projection's matrices and biases.
     func run(_ placement: WeightPlacement) throws(MoEError) {
         let matrices = placement.matrices
