@@ -98,7 +98,8 @@ extension MoELayer {
     ///   - stream: Whose order the memory is had in.
     /// - Throws: ``MoEError/unavailable(what:reason:)`` on the CPU, ``MoEError/cuda(_:)``.
     public func prepare(
-        _ workspace: inout CUDAWorkspace, tokens: Int, output: ElementType, routerInput: Bool = false, on stream: CUDAStream
+        _ workspace: inout CUDAWorkspace, tokens: Int, output: ElementType, routerInput: Bool = false,
+        on stream: CUDAStream
     ) throws(MoEError) {
         let cuda = try backend.cuda()
         guard tokens >= 0 else {

@@ -29,13 +29,14 @@ package struct DeviceClock: CallClock {
     private let probe: CUDAProbe
 
     /// Iterations of the probe that take about 0.1 ms.
-    private static let ahead = 200
+    package static let usuallyAhead = 200
 
-    package init(_ stream: CUDAStream) throws(MoEError) {
+    /// - Parameter ahead: Iterations of the probe before each call.
+    package init(_ stream: CUDAStream, ahead: Int) throws(MoEError) {
         self.stream = stream
         start = try CUDAEvent(on: stream.device)
         end = try CUDAEvent(on: stream.device)
-        probe = try CUDAProbe(on: stream.device, multiplying: .bfloat16, copyBytes: 256, iterations: Self.ahead)
+        probe = try CUDAProbe(on: stream.device, multiplying: .bfloat16, copyBytes: 256, iterations: ahead)
     }
 
     package func nanoseconds(of call: () throws(MoEError) -> Void) throws(MoEError) -> UInt64 {

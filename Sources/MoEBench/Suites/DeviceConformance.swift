@@ -202,7 +202,9 @@ package enum DeviceConformance {
                 throw Wrong(description: "token \(token) has a relative error of \(relative); the limit is \(limit)")
             }
         }
-        guard undecided < tokens.count else { throw Wrong(description: "nothing to compare: no token's choice is clear") }
+        guard undecided < tokens.count else {
+            throw Wrong(description: "nothing to compare: no token's choice is clear")
+        }
         return Finding(worst: worst, limit: limit, undecided: undecided, compared: tokens.count - undecided)
     }
 

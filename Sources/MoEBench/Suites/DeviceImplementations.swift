@@ -12,9 +12,13 @@ struct DeviceInputs {
     let stream: CUDAStream
     private let host: Inputs
     private let type: ElementType
+    private let ahead: Int
 
-    /// - Parameter inputs: Numbers that `type` holds.
-    init(_ inputs: Inputs, _ type: ElementType, on stream: CUDAStream) throws(MoEError) {
+    /// - Parameters:
+    ///   - inputs: Numbers that `type` holds.
+    ///   - ahead: As ``DeviceClock/init(_:ahead:)``.
+    init(_ inputs: Inputs, _ type: ElementType, on stream: CUDAStream, ahead: Int) throws(MoEError) {
+        self.ahead = ahead
         let shape = [inputs.tokens, inputs.hidden]
         func tensors(_ values: (Int) -> [Float]) throws(MoEError) -> [DeviceTensor] {
             try inputs.batches.indices.map { (batch) throws(MoEError) in
@@ -30,10 +34,14 @@ struct DeviceInputs {
         self.stream = stream
     }
 
+    func clock() throws(MoEError) -> DeviceClock { try DeviceClock(stream, ahead: ahead) }
+
     func output() throws(MoEError) -> DeviceTensor { try DeviceTensor(shape: batches[0].shape, type, on: stream) }
 
     /// Whether a batch on the device is what was brought there.
-    func isIntact(_ batch: Int) throws(MoEError) -> Bool { try batches[batch].floats(on: stream) == host.batches[batch] }
+    func isIntact(_ batch: Int) throws(MoEError) -> Bool {
+        try batches[batch].floats(on: stream) == host.batches[batch]
+    }
 }
 
 /// The whole layer on a GPU, on tensors in its memory.
@@ -63,7 +71,7 @@ final class DeviceLayer: Implementation {
         self.subject = subject
         self.work = work
         self.inputs = inputs
-        clock = try DeviceClock(inputs.stream)
+        clock = try inputs.clock()
         y = try inputs.output()
         boxes = layers.map { _ in DeviceWorkspaceBox() }
         let batches = inputs.batches.count
@@ -132,7 +140,7 @@ final class DeviceStages: Implementation {
         self.subject = subject
         self.work = work
         self.inputs = inputs
-        clock = try DeviceClock(inputs.stream)
+        clock = try inputs.clock()
         y = try inputs.output()
         boxes = inputs.batches.map { _ in DeviceWorkspaceBox() }
         for (batch, x) in inputs.batches.enumerated() {
@@ -190,7 +198,7 @@ final class DenseDevice: Implementation {
         self.subject = subject
         self.work = work
         self.inputs = inputs
-        clock = try DeviceClock(inputs.stream)
+        clock = try inputs.clock()
         y = try inputs.output()
         boxes = copies.map { _ in DeviceWorkspaceBox() }
         for (copy, box) in zip(copies, boxes) {

@@ -10,6 +10,8 @@ package struct DeviceRunner: Sendable {
     let progress: ProgressLine
     /// Of a probe's pass.
     var probeIterations = CUDAProbe.usualIterations
+    /// Of the probe before each call.
+    var iterationsAhead = DeviceClock.usuallyAhead
     /// FLOPs of one call of dense-all-experts: some tens of milliseconds.
     private let denseFLOPs = 20_000_000_000_000
     /// Bytes of the device's memory that copies of a small layer may take.
@@ -45,7 +47,7 @@ package struct DeviceRunner: Sendable {
         progress.show("\(workload.name): making weights")
         let layer = try MoELayer(configuration, weights: weights, on: device, pool: pool)
         let inputs = Inputs(workload, heldBy: workload.weightType)
-        let onDevice = try DeviceInputs(inputs, workload.weightType, on: stream)
+        let onDevice = try DeviceInputs(inputs, workload.weightType, on: stream, ahead: iterationsAhead)
         let first = try firstCall(layer, onDevice.batches[0], on: stream)
         let tokensPerExpert = try Self.tokensPerExpert(layer, onDevice.batches, on: stream)
 

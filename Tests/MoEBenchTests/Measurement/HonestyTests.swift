@@ -218,7 +218,8 @@ import Testing
             [
                 Fake(trial.subject("first")) { y, batch, call in
                     y = trial.truth[batch]
-                    if call == 5 { interruption.request() }
+                    // After two calls and one on each other input to warm up.
+                    if call == trial.truth.count + 3 { interruption.request() }
                 },
                 Fake(trial.subject("lazy")) { y, batch, call in if call < 4 { y = trial.truth[batch] } },
             ], interruption: interruption)

@@ -13,6 +13,7 @@ import Testing
                 device: device, pool: try ThreadPool(threads: 1), build: "test", interruption: Interruption(),
                 progress: ProgressLine(Terminal(hasStyle: false, hasProgress: false)))
             runner.probeIterations = 2
+            runner.iterationsAhead = 1
             return try runner.run(workload, budget: 0.2)
         }
         #expect(misuse == nil)

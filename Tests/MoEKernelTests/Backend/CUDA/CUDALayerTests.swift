@@ -396,3 +396,62 @@ import Testing
         }
     }
 }
+
+extension CUDALayerTests {
+    /// Layers take turns on a workspace without a wait, and may be recorded into one graph; growth leaves what graphs were recorded with.
+    @Test func aWorkspaceServesLayersInTurn() throws {
+        let pool = try ThreadPool(threads: 1)
+        let small = try MoEConfiguration(
+            experts: 4, topK: 2, hidden: 64, expertHidden: 24, shared: .dense(width: 16), weightType: .bfloat16)
+        let (_, misuse) = try withTwinMachine { device in
+            let layers = try (1...3).map { try MoELayer(small, weights: .random(seed: $0), on: device, pool: pool) }
+            let stream = try CUDAStream(on: device)
+            let tokens = try Tensor<Float>.random([5, 64], seed: 1)
+            let x = try DeviceTensor(tokens, on: stream)
+            let outputs = try layers.map { _ in try DeviceTensor(shape: [5, 64], .float32, on: stream) }
+            var workspace = CUDAWorkspace()
+            for layer in layers { try layer.prepare(&workspace, tokens: 5, output: .float32, on: stream) }
+            let waits = fake_calls("cudaStreamSynchronize")
+            for (layer, y) in zip(layers, outputs) {
+                try layer.forward(x, into: y, workspace: &workspace, on: stream)
+            }
+            #expect(fake_calls("cudaStreamSynchronize") == waits)
+            let expected = try layers.map { try $0.forward(tokens).y }
+            func results() throws -> [Tensor<Float>] { try outputs.map { try $0.tensor(of: Float.self, on: stream) } }
+            #expect(try results() == expected)
+
+            let graph = try CUDAGraph(capturing: stream) { () throws(MoEError) in
+                for (layer, y) in zip(layers, outputs) {
+                    try layer.forward(x, into: y, workspace: &workspace, on: stream)
+                }
+            }
+            // A larger batch moves the workspace; the graph goes on using what it was recorded with.
+            let before = workspace.byteCount
+            let many = try DeviceTensor(Tensor<Float>.random([200, 64], seed: 2), on: stream)
+            let other = try DeviceTensor(shape: [200, 64], .float32, on: stream)
+            try layers[1].forward(many, into: other, workspace: &workspace, on: stream)
+            #expect(workspace.byteCount > 2 * before)
+            for y in outputs { try y.poison(on: stream) }
+            try graph.launch(on: stream)
+            #expect(try results() == expected)
+        }
+        #expect(misuse == nil)
+    }
+
+    /// Experts that choose have about as many rows as tokens have choices, and room for no more.
+    @Test func expertChoiceNeedsNoRoomForEveryPair() throws {
+        let pool = try ThreadPool(threads: 1)
+        func bytes(_ selection: ExpertSelection) throws -> Int {
+            let c = try MoEConfiguration(
+                experts: 32, topK: 2, hidden: 64, expertHidden: 512,
+                router: .init(selection: selection, normalisation: .none), weightType: .bfloat16)
+            return try withTwinMachine { device in
+                let layer = try MoELayer(c, weights: .random(seed: 1), on: device, pool: pool)
+                var workspace = CUDAWorkspace()
+                try layer.prepare(&workspace, tokens: 500, output: .bfloat16, on: CUDAStream(on: device))
+                return workspace.byteCount
+            }.result
+        }
+        #expect(try bytes(.expertChoice) < 2 * bytes(.topK))
+    }
+}

@@ -124,13 +124,18 @@ final class CUDAHostMemory {
 
         // Page-locked memory that a copy still uses must not be filled or given back.
         var isDone = false
-        defer { if !isDone { device.context.release("cudaStreamSynchronize") { $0.pointee.cudaStreamSynchronize(stream.handle) } } }
+        defer {
+            if !isDone {
+                device.context.release("cudaStreamSynchronize") { $0.pointee.cudaStreamSynchronize(stream.handle) }
+            }
+        }
         let from = UnsafeMutableRawBufferPointer(start: host + xPlace, count: x.count)
         from.copyMemory(from: x)
         try stream.copyToDevice(onDeviceStart + xPlace, from: UnsafeRawBufferPointer(from))
         try backend.forward(
             Activations(base: UnsafeRawPointer(onDeviceStart + xPlace), type: xType, tokens: tokens),
-            into: CUDABackend.Output(base: onDeviceStart + yPlace, type: yType), &workspace, on: stream, context: context)
+            into: CUDABackend.Output(base: onDeviceStart + yPlace, type: yType), &workspace, on: stream,
+            context: context)
         let to = UnsafeMutableRawBufferPointer(start: host + yPlace, count: y.count)
         try stream.copyToHost(to, from: onDeviceStart + yPlace)
         let arrays = RoutingArrays(

@@ -178,7 +178,8 @@ extension CUDABackend {
         let memory = call.buffers
         let c = configuration
         try convert(
-            x.base, x.type, UnsafeMutableRawPointer(memory.rows), rowType(call), call, rows: mostRows(tokens: call.tokens),
+            x.base, x.type, UnsafeMutableRawPointer(memory.rows), rowType(call), call,
+            rows: mostRows(tokens: call.tokens),
             width: c.hidden, fromPitch: c.hidden, toPitch: DeviceMatrices.padded(c.hidden)
         ) { p in
             p.row_token = UnsafePointer(memory.rowToken)

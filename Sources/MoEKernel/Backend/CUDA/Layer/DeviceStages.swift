@@ -13,7 +13,8 @@ extension MoELayer {
         on stream: CUDAStream
     ) throws(MoEError) {
         let cuda = try backend.cuda()
-        guard let buffers = workspace.buffers, let last = workspace.last, last.owner === cuda.identity, last.tokens == x.rows
+        guard let buffers = workspace.buffers, let last = workspace.last, last.owner === cuda.identity,
+            last.tokens == x.rows
         else {
             throw .input(
                 name: "workspace", value: "without this batch", expectation: "one that a forward of it has seen")
