@@ -86,6 +86,8 @@ extension MoELayer {
         try cuda.forward(
             Activations(base: UnsafeRawPointer(x.address), type: x.elementType, tokens: x.rows),
             into: CUDABackend.Output(base: y.address, type: y.elementType), &workspace, on: stream, context: context)
+        for object in [x, y, cuda] as [AnyObject] { stream.keep(object) }
+        workspace.keepMemory(with: stream)
     }
 
     /// Makes room for batches of up to so many tokens, so that no later call has to.

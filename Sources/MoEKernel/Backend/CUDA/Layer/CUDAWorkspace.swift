@@ -3,10 +3,10 @@
 /// CUDA graph needs.
 ///
 /// One workspace may serve all layers of a model in turn. Calls that share one belong to one stream, or wait for each other; so do launches of
-/// graphs that were recorded with it, whose memory it keeps until it goes.
+/// graphs that were recorded with it.
 public struct CUDAWorkspace: ~Copyable {
     private var memory: Memory?
-    /// What recorded graphs still use, after the workspace has grown.
+    /// What captures of the caller's own still use, after the workspace has grown.
     private var retired: [Memory] = []
     /// How each layer's buffers lie in the memory.
     private var plans: [Plan] = []
@@ -104,6 +104,11 @@ public struct CUDAWorkspace: ~Copyable {
         let plan = Plan(owner: backend.identity, capacity: capacity, buffers: planned(made.memory.address))
         plans = [plan]
         buffers = plan.buffers
+    }
+
+    /// Lets a graph that is being recorded keep the memory.
+    func keepMemory(with stream: CUDAStream) {
+        if let memory { stream.keep(memory) }
     }
 
     private func used(on stream: CUDAStream, _ isCapturing: Bool) {

@@ -7,6 +7,7 @@ import CMoECUDA
 public final class CUDAGraph: @unchecked Sendable {
     public let device: CUDADevice
     private let executable: OpaquePointer?
+    private let kept: [AnyObject]
 
     /// Records what `body` gives `stream` to do; nothing of it is done yet.
     ///
@@ -17,12 +18,14 @@ public final class CUDAGraph: @unchecked Sendable {
     ///   graph cannot hold. The stream is then as before.
     public init(capturing stream: CUDAStream, _ body: () throws(MoEError) -> Void) throws(MoEError) {
         let context = stream.device.context
-        let graph = try Self.capture(stream, body)
+        var recorded: [AnyObject] = []
+        let graph = try Self.capture(stream, keeping: &recorded, body)
         defer { context.release("cudaGraphDestroy") { $0.pointee.cudaGraphDestroy(graph) } }
         var executable: OpaquePointer?
         try context.perform("cudaGraphInstantiate") { $0.pointee.cudaGraphInstantiate(&executable, graph, 0) }
         device = stream.device
         self.executable = executable
+        kept = recorded
     }
 
     deinit { device.context.release("cudaGraphExecDestroy") { $0.pointee.cudaGraphExecDestroy(executable) } }
@@ -36,14 +39,18 @@ public final class CUDAGraph: @unchecked Sendable {
     }
 
     private static func capture(
-        _ stream: CUDAStream, _ body: () throws(MoEError) -> Void
+        _ stream: CUDAStream, keeping recorded: inout [AnyObject], _ body: () throws(MoEError) -> Void
     ) throws(MoEError) -> OpaquePointer {
         let context = stream.device.context
         // Other threads may go on allocating meanwhile.
         try context.perform("cudaStreamBeginCapture") {
             $0.pointee.cudaStreamBeginCapture(stream.handle, Int32(mc_cudaStreamCaptureModeThreadLocal))
         }
-        defer { stream.device.memory.releaseDeferred() }
+        stream.startKeeping()
+        defer {
+            recorded = stream.stopKeeping()
+            stream.device.memory.releaseDeferred()
+        }
         var graph: OpaquePointer?
         var isOpen = true
         do throws(MoEError) {

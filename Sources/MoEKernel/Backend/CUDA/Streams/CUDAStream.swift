@@ -70,6 +70,34 @@ public final class CUDAStream: @unchecked Sendable {
         try device.context.perform("cudaStreamWaitEvent") { $0.pointee.cudaStreamWaitEvent(handle, event.handle, 0) }
     }
 
+    // MARK: What a recording uses
+
+    private let lock = PosixMutex()
+    /// Objects that the work recorded so far needs; nil while no ``CUDAGraph`` is recorded.
+    private var kept: [AnyObject]?
+
+    /// From now on ``keep(_:)`` collects.
+    func startKeeping() {
+        lock.lock()
+        defer { lock.unlock() }
+        kept = []
+    }
+
+    /// What was collected, for the graph to hold.
+    func stopKeeping() -> [AnyObject] {
+        lock.lock()
+        defer { lock.unlock() }
+        defer { kept = nil }
+        return kept ?? []
+    }
+
+    /// Keeps an object as long as the graph that is being recorded; nothing while none is.
+    func keep(_ object: AnyObject) {
+        lock.lock()
+        defer { lock.unlock() }
+        kept?.append(object)
+    }
+
     /// Whether work is recorded into a graph rather than done.
     func isCapturing() throws(MoEError) -> Bool {
         var status: mc_capture_status = 0
