@@ -56,7 +56,7 @@ extension MoELayer {
     ///   - x: Any shape that ends in `hidden`, of any type. Activations of another type than the experts' weights are rounded to that.
     ///   - y: Of x's shape, overwritten; its type may be another.
     ///   - workspace: Scratch memory; one a concurrent call.
-    ///   - stream: Whose order the work is in. Layer, tensors and workspace have to live until it is done.
+    ///   - stream: Whose order the work is in. Layer and workspace may go before it is done, tensors if they were made on this stream.
     ///   - context: As for ``forward(_:context:)``.
     /// - Throws: ``MoEError/input(name:value:expectation:)`` when a shape, a device or the context does not fit,
     ///   ``MoEError/unavailable(what:reason:)`` on the CPU, ``MoEError/cuda(_:)``.
@@ -86,14 +86,16 @@ extension MoELayer {
         try cuda.forward(
             Activations(base: UnsafeRawPointer(x.address), type: x.elementType, tokens: x.rows),
             into: CUDABackend.Output(base: y.address, type: y.elementType), &workspace, on: stream, context: context)
-        for object in [x, y, cuda] as [AnyObject] { stream.keep(object) }
+        stream.keep(x)
+        stream.keep(y)
+        stream.keep(cuda, uses: cuda.weights.uses)
         workspace.keepMemory(with: stream)
     }
 
     /// Makes room for batches of up to so many tokens, so that no later call has to.
     ///
     /// - Parameters:
-    ///   - workspace: Grown where it is too small, which waits for its last call.
+    ///   - workspace: Grown where it is too small, which waits for the stream.
     ///   - tokens: The most that a batch will have.
     ///   - output: Type of y.
     ///   - routerInput: Whether contexts will have one.

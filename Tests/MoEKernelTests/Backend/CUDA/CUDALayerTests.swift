@@ -438,6 +438,38 @@ extension CUDALayerTests {
         #expect(misuse == nil)
     }
 
+    /// A layer and a workspace may go right after a call: their memory goes back after the call's work, on whatever stream that is.
+    @Test func memoryGoesBackAfterTheWorkThatReadsIt() throws {
+        let pool = try ThreadPool(threads: 1)
+        let c = try MoEConfiguration(experts: 4, topK: 2, hidden: 64, expertHidden: 24, weightType: .bfloat16)
+        let (_, misuse) = try withTwinMachine { device in
+            let stream = try CUDAStream(on: device)
+            let x = try DeviceTensor(Tensor<Float>.random([3, 64], seed: 1), on: stream)
+            let y = try DeviceTensor(shape: [3, 64], .float32, on: stream)
+            var calls: [String] { device.context.runtime.calls }
+            func use() throws -> Int {
+                let layer = try MoELayer(c, weights: .random(seed: 1), on: device, pool: pool)
+                let other = try CUDAStream(on: device)
+                var workspace = CUDAWorkspace()
+                try layer.prepare(&workspace, tokens: 3, output: .float32, on: other)
+                let before = calls.count
+                try layer.forward(x, into: y, workspace: &workspace, on: stream)
+                return before
+            }
+            let before = try use()
+            // Both are gone, and the host has not waited.
+            let since = calls[before...]
+            #expect(!since.contains("cudaStreamSynchronize") && !since.contains("cudaDeviceSynchronize"))
+            let waits = since.indices.filter { since[$0] == "cudaStreamWaitEvent" }
+            let frees = since.indices.filter { since[$0] == "cudaFreeAsync" }
+            #expect(waits.count == 2 && frees.count == 2)
+            // One wait before each.
+            #expect(zip(waits, frees).allSatisfy { $0 < $1 })
+            withExtendedLifetime((x, y)) {}
+        }
+        #expect(misuse == nil)
+    }
+
     /// Experts that choose have about as many rows as tokens have choices, and room for no more.
     @Test func expertChoiceNeedsNoRoomForEveryPair() throws {
         let pool = try ThreadPool(threads: 1)

@@ -34,6 +34,11 @@ final class CUDABackend: Backend {
             }
             self.memory = memory
         }
+
+        /// Whose work reads it.
+        let uses = StreamUses()
+
+        deinit { uses.finish(before: memory.stream) }
     }
 
     init(

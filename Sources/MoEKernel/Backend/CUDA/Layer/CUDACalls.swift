@@ -12,6 +12,8 @@ extension CUDABackend {
         context: TokenContext
     ) throws(MoEError) {
         try checkBatch(tokens: x.tokens)
+        weights.uses.note(stream)
+        deviceSelectionBias?.uses.note(stream)
         try workspace.prepare(
             self, capacity(tokens: x.tokens, output: y.type, routerInput: !context.routerInput.isEmpty), on: stream)
         let call = try call(context, tokens: x.tokens, workspace.buffers!, y.type, stream)

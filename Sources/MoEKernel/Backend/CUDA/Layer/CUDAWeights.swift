@@ -1,6 +1,6 @@
 import CMoECUDA
 
-/// A layer's weights in a device's memory, packed once from a source. Work that reads them has to be done when the layer goes.
+/// A layer's weights in a device's memory, packed once from a source. They go when the work that reads them is done.
 final class CUDAWeights: Sendable {
     /// What the experts' numbers are, and so what the tensor cores multiply; fp32 is the exact path without them.
     let type: ElementType
@@ -29,6 +29,8 @@ final class CUDAWeights: Sendable {
     let gateColumn: Int?
 
     private let memory: DeviceMemory
+    /// Whose work reads them.
+    let uses = StreamUses()
 
     var byteCount: Int { memory.byteCount }
 
@@ -154,6 +156,8 @@ final class CUDAWeights: Sendable {
         for placement in placements { try upload.run(placement) }
         try upload.finish()
     }
+
+    deinit { uses.finish(before: memory.stream) }
 }
 
 /// A vector in a device's memory.

@@ -16,14 +16,14 @@ public struct CUDAWorkspace: ~Copyable {
 
     private final class Memory {
         let memory: DeviceMemory
-        /// Whose order the last call was in.
-        var stream: CUDAStream
+        let uses = StreamUses()
         var isRecorded = false
 
         init(bytes: Int, on stream: CUDAStream, purpose: String) throws(MoEError) {
             memory = try DeviceMemory(bytes: bytes, on: stream, purpose: purpose)
-            self.stream = stream
         }
+
+        deinit { uses.finish(before: memory.stream) }
     }
 
     private struct Plan {
@@ -46,7 +46,7 @@ public struct CUDAWorkspace: ~Copyable {
     /// Bytes of the device's memory that it holds.
     public var byteCount: Int { retired.reduce(memory?.memory.byteCount ?? 0) { $0 + $1.memory.byteCount } }
 
-    /// Makes room for a batch of a layer, whose call is the stream's next. Where memory has to be had, it waits.
+    /// Makes room for a batch of a layer, whose call is the stream's next. Where memory has to be had, it waits for the stream.
     mutating func prepare(
         _ backend: CUDABackend, _ wanted: CUDACapacity, on stream: CUDAStream
     ) throws(MoEError) {
@@ -89,11 +89,7 @@ public struct CUDAWorkspace: ~Copyable {
                     problem: "the workspace has to grow to \(bytes) bytes while the stream is captured",
                     remedy: "call MoELayer.prepare before the capture"))
         }
-        if let memory {
-            // The last call may still use it, in another stream's order than it was allocated in.
-            try memory.stream.synchronize()
-            if memory.isRecorded { retired.append(memory) }
-        }
+        if let memory, memory.isRecorded { retired.append(memory) }
         buffers = nil
         plans = []
         memory = nil
@@ -108,11 +104,11 @@ public struct CUDAWorkspace: ~Copyable {
 
     /// Lets a graph that is being recorded keep the memory.
     func keepMemory(with stream: CUDAStream) {
-        if let memory { stream.keep(memory) }
+        if let memory { stream.keep(memory, uses: memory.uses) }
     }
 
     private func used(on stream: CUDAStream, _ isCapturing: Bool) {
-        memory?.stream = stream
+        memory?.uses.note(stream)
         if isCapturing { memory?.isRecorded = true }
     }
 }

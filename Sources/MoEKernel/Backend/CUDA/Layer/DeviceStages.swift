@@ -19,6 +19,7 @@ extension MoELayer {
             throw .input(
                 name: "workspace", value: "without this batch", expectation: "one that a forward of it has seen")
         }
+        cuda.weights.uses.note(stream)
         let call = CUDACall(
             buffers: buffers, stream: stream, tokens: x.rows, sequenceLength: max(x.rows, 1), capacity: nil,
             realTokens: x.rows, hasMask: false, hasRouterInput: false, outputType: y.elementType)

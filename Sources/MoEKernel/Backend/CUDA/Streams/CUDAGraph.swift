@@ -7,7 +7,7 @@ import CMoECUDA
 public final class CUDAGraph: @unchecked Sendable {
     public let device: CUDADevice
     private let executable: OpaquePointer?
-    private let kept: [AnyObject]
+    private let kept: [CUDAStream.Kept]
 
     /// Records what `body` gives `stream` to do; nothing of it is done yet.
     ///
@@ -18,7 +18,7 @@ public final class CUDAGraph: @unchecked Sendable {
     ///   graph cannot hold. The stream is then as before.
     public init(capturing stream: CUDAStream, _ body: () throws(MoEError) -> Void) throws(MoEError) {
         let context = stream.device.context
-        var recorded: [AnyObject] = []
+        var recorded: [CUDAStream.Kept] = []
         let graph = try Self.capture(stream, keeping: &recorded, body)
         defer { context.release("cudaGraphDestroy") { $0.pointee.cudaGraphDestroy(graph) } }
         var executable: OpaquePointer?
@@ -35,11 +35,12 @@ public final class CUDAGraph: @unchecked Sendable {
     /// - Throws: ``MoEError/input(name:value:expectation:)`` for another device's stream, ``MoEError/cuda(_:)``.
     public func launch(on stream: CUDAStream) throws(MoEError) {
         try stream.check(device, "graph")
+        for one in kept { one.uses?.note(stream) }
         try device.context.perform("cudaGraphLaunch") { $0.pointee.cudaGraphLaunch(executable, stream.handle) }
     }
 
     private static func capture(
-        _ stream: CUDAStream, keeping recorded: inout [AnyObject], _ body: () throws(MoEError) -> Void
+        _ stream: CUDAStream, keeping recorded: inout [CUDAStream.Kept], _ body: () throws(MoEError) -> Void
     ) throws(MoEError) -> OpaquePointer {
         let context = stream.device.context
         // Other threads may go on allocating meanwhile.

@@ -73,8 +73,14 @@ public final class CUDAStream: @unchecked Sendable {
     // MARK: What a recording uses
 
     private let lock = PosixMutex()
-    /// Objects that the work recorded so far needs; nil while no ``CUDAGraph`` is recorded.
-    private var kept: [AnyObject]?
+    /// What the work recorded so far needs; nil while no ``CUDAGraph`` is recorded.
+    private var kept: [Kept]?
+
+    /// An object that a graph keeps, and where it is noted which streams use its memory.
+    struct Kept {
+        let object: AnyObject
+        let uses: StreamUses?
+    }
 
     /// From now on ``keep(_:)`` collects.
     func startKeeping() {
@@ -84,7 +90,7 @@ public final class CUDAStream: @unchecked Sendable {
     }
 
     /// What was collected, for the graph to hold.
-    func stopKeeping() -> [AnyObject] {
+    func stopKeeping() -> [Kept] {
         lock.lock()
         defer { lock.unlock() }
         defer { kept = nil }
@@ -92,10 +98,10 @@ public final class CUDAStream: @unchecked Sendable {
     }
 
     /// Keeps an object as long as the graph that is being recorded; nothing while none is.
-    func keep(_ object: AnyObject) {
+    func keep(_ object: AnyObject, uses: StreamUses? = nil) {
         lock.lock()
         defer { lock.unlock() }
-        kept?.append(object)
+        kept?.append(Kept(object: object, uses: uses))
     }
 
     /// Whether work is recorded into a graph rather than done.
