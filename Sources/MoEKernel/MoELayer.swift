@@ -104,7 +104,7 @@ public final class MoELayer: Sendable {
     ///   ``MoEError/cuda(_:)`` on a GPU.
     ///
     /// On a GPU x and y are copied, through page-locked memory of the workspace. A server keeps its activations on the device:
-    /// ``forward(_:into:workspace:context:on:)``.
+    /// ``forward(_:into:workspace:on:context:)``.
     public func forward<X: ActivationElement, Y: ActivationElement>(
         _ x: Span<X>, into y: inout MutableSpan<Y>, workspace: inout MoEWorkspace,
         context: TokenContext = TokenContext()
