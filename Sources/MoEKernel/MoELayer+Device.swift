@@ -133,24 +133,11 @@ extension CUDAWorkspace {
     /// - Throws: ``MoEError/cuda(_:)``.
     public func routing(on stream: CUDAStream) throws(MoEError) -> Routing? {
         guard let last, let buffers else { return nil }
-        let c = last.configuration
         var layout = RegionLayout()
-        let pairs = last.tokens * c.slots
-        let logits = layout.reserve(Float.self, last.tokens * last.logitStride)
-        let indices = layout.reserve(Int32.self, pairs)
-        let weights = layout.reserve(Float.self, pairs)
-        let applied = layout.reserve(Float.self, pairs)
-        let kept = layout.reserve(UInt8.self, pairs)
-        let offsets = layout.reserve(Int32.self, 2 * (c.choices + 1))
+        let plan = CUDARoutingPlan(
+            last.configuration, tokens: last.tokens, logitStride: last.logitStride, layout: &layout)
         let region = try MemoryRegion(bytes: layout.byteCount, purpose: "a routing of \(last.tokens) tokens")
-        let base = region.base
-        let arrays = RoutingArrays(
-            tokens: last.tokens, slots: c.slots, choices: c.choices, chosenByExperts: c.router.isExpertChoice,
-            logits: base.array(Float.self, at: logits), logitStride: last.logitStride,
-            indices: base.array(Int32.self, at: indices), weights: base.array(Float.self, at: weights),
-            kept: buffers.kept.map { _ in base.array(UInt8.self, at: kept) },
-            applied: buffers.applied.map { _ in base.array(Float.self, at: applied) },
-            offsets: base.array(Int32.self, at: offsets))
+        let arrays = plan.arrays(at: region.base, logitStride: last.logitStride)
         try arrays.copy(from: buffers, on: stream)
         try stream.synchronize()
         return withExtendedLifetime(region) { arrays.routing }

@@ -43,7 +43,7 @@ extension MoELayer {
                 value: "\(plan.tokens) tokens, top \(plan.topK), \(plan.expertOffsets.count - 1) experts",
                 expectation: "\(x.rows) tokens, top \(c.slots), \(c.choices) experts")
         }
-        try checkRows(plan, cpu)
+        try checkRows(plan)
         var workspace = MoEWorkspace()
         // The router, and so its context, is not wanted.
         let tokens = x.rows
@@ -98,7 +98,7 @@ extension MoELayer {
                 name: "expert output", value: "rows of shape \(output.rows.shape)",
                 expectation: "[\(plan.rows), \(c.expertWidth)], with the routing and plan it came from")
         }
-        try checkRows(plan, cpu)
+        try checkRows(plan)
         var workspace = MoEWorkspace()
         try workspace.prepare(cpu, tokens: plan.tokens, slots: plan.topK)
         let memory = workspace.buffers!
@@ -120,8 +120,8 @@ extension MoELayer {
         return y
     }
 
-    private func checkRows(_ plan: DispatchPlan, _ cpu: CPUBackend) throws(MoEError) {
-        let most = cpu.mostRows(tokens: plan.tokens, slots: plan.topK)
+    private func checkRows(_ plan: DispatchPlan) throws(MoEError) {
+        let most = configuration.mostRows(tokens: plan.tokens, slots: plan.topK)
         guard plan.rows <= most else {
             throw .input(
                 name: "plan", value: "of \(plan.rows) rows", expectation: "at most \(most) where experts choose")

@@ -268,45 +268,26 @@ extension DeviceConformance {
         return cases
     }
 
-    /// Small layers that route and compute as published families do.
+    /// The processor's models, and small layers with what else kernels do.
     private static func models() throws(MoEError) -> [MoEConfiguration] {
+        func type(_ turn: Int) -> ElementType { turn % 3 == 0 ? .float32 : .bfloat16 }
         var turn = 0
         func model(
-            experts: Int = 16, topK: Int = 4, _ router: RouterConfiguration, expert: ExpertKind = .gated(.silu),
-            shared: SharedExpert = .none, weightSide: WeightSide = .output, capacity: Capacity = .unlimited,
-            identityExperts: Int = 0, scale: Float = 1, latent: Int? = nil, hasOutputBias: Bool = false,
-            combine: SharedCombine = .sum, hasSharedBiases: Bool = false
+            topK: Int = 4, _ router: RouterConfiguration = .init(), expert: ExpertKind = .gated(.silu),
+            shared: SharedExpert = .none, capacity: Capacity = .unlimited, identityExperts: Int = 0, scale: Float = 1,
+            hasOutputBias: Bool = false, combine: SharedCombine = .sum, hasSharedBiases: Bool = false
         ) throws(MoEError) -> MoEConfiguration {
             turn += 1
             return try MoEConfiguration(
-                experts: experts, topK: topK, hidden: 72, expertHidden: 40, router: router, expert: expert,
-                shared: shared, weightType: turn % 3 == 0 ? .float32 : .bfloat16, weightSide: weightSide,
-                capacity: capacity, identityExperts: identityExperts, expertOutputScale: scale, latent: latent,
+                experts: 16, topK: topK, hidden: 72, expertHidden: 40, router: router, expert: expert, shared: shared,
+                weightType: type(turn), capacity: capacity, identityExperts: identityExperts, expertOutputScale: scale,
                 hasOutputBias: hasOutputBias, sharedCombine: combine, hasSharedBiases: hasSharedBiases)
         }
-        let grouped = RouterConfiguration(
-            score: .sigmoid, hasSelectionBias: true, selection: .grouped(groups: 4, keep: 2, by: .topTwoSum),
-            normalisation: .sum(epsilon: 1e-20), scale: 2.5)
         let normalised = RouterConfiguration(
             input: .rootMeanSquareNormalised(epsilon: 1e-6, scale: 0.118), hasExpertScale: true)
-        return [
-            try model(grouped, shared: .dense(width: 20)),
-            try model(
-                .init(selection: .grouped(groups: 8, keep: 3, by: .max), normalisation: .none, scale: 16),
-                shared: .dense(width: 20)),
-            try model(
-                .init(hasBias: true, score: .logits, weightTransform: .softmaxOverSelected, normalisation: .none),
-                expert: .gatedClamped(.init(limit: 2, alpha: 1.702, upOffset: 1), biases: true)),
-            try model(
-                topK: 1, .init(score: .logits, weightTransform: .sigmoid, normalisation: .none),
-                shared: .dense(width: 40), weightSide: .input),
-            try model(.init(normalisation: .norm(p: 2)), scale: 0.8),
-            try model(
-                .init(score: .sqrtSoftplus, hasSelectionBias: true, normalisation: .sum(epsilon: 1e-20), scale: 1.5),
-                expert: .gatedClamped(.init(limit: 1)), shared: .dense(width: 24), combine: .average),
-            try model(.init(hasSelectionBias: true, normalisation: .none, scale: 6), identityExperts: 5),
-            try model(grouped, expert: .plain(.reluSquared), shared: .dense(width: 24), latent: 20),
-            try model(.init(selection: .hierarchical(groups: 4, keep: 2), normalisation: .none)),
+        return try LayerConformance.models(type) + [
+            try model(scale: 0.8),
+            try model(shared: .dense(width: 24), combine: .average),
             try model(normalised, shared: .sigmoidGated(width: 24)),
             try model(
                 topK: 2, .init(score: .logits, selection: .sparseMixer(epsilon: 0.01), normalisation: .none),
@@ -314,14 +295,11 @@ extension DeviceConformance {
             try model(.init(selection: .table(vocabulary: 50)), shared: .dense(width: 24), hasSharedBiases: true),
             try model(.init(selection: .expertChoice, normalisation: .none)),
             try model(
-                .init(),
                 capacity: .limited(.init(limit: .factor(1), scope: .sequence, order: .choiceRank, dropsPadding: true))),
             try model(
-                .init(),
                 capacity: .limited(
                     .init(limit: .fixed(5), order: .weight, renormalisation: .keptChoices(minimum: 1e-6)))),
-            try model(
-                .init(), capacity: .limited(.init(limit: .factor(0.5), order: .tokenPriority)), identityExperts: 3),
+            try model(capacity: .limited(.init(limit: .factor(0.5), order: .tokenPriority)), identityExperts: 3),
         ]
     }
 

@@ -153,16 +153,19 @@ package enum LayerConformance {
         }
     }
 
-    /// Small layers that route and compute as published families do.
-    private static func models() throws(MoEError) -> [MoEConfiguration] {
+    /// Small layers that route and compute as published families do, whose tokens need no context.
+    ///
+    /// - Parameter weightType: Of the n-th of them.
+    static func models(_ weightType: (Int) -> ElementType? = { _ in nil }) throws(MoEError) -> [MoEConfiguration] {
+        var turn = 0
         func model(
-            experts: Int = 16, topK: Int = 4, _ router: RouterConfiguration, expert: ExpertKind = .gated(.silu),
+            topK: Int = 4, _ router: RouterConfiguration, expert: ExpertKind = .gated(.silu),
             shared: SharedExpert = .none, weightSide: WeightSide = .output, identityExperts: Int = 0, latent: Int? = nil
         ) throws(MoEError) -> MoEConfiguration {
-            try MoEConfiguration(
-                experts: experts, topK: topK, hidden: 72, expertHidden: 40, router: router, expert: expert,
-                shared: shared,
-                weightSide: weightSide, identityExperts: identityExperts, latent: latent)
+            turn += 1
+            return try MoEConfiguration(
+                experts: 16, topK: topK, hidden: 72, expertHidden: 40, router: router, expert: expert, shared: shared,
+                weightType: weightType(turn), weightSide: weightSide, identityExperts: identityExperts, latent: latent)
         }
         let grouped = RouterConfiguration(
             score: .sigmoid, hasSelectionBias: true, selection: .grouped(groups: 4, keep: 2, by: .topTwoSum),

@@ -62,3 +62,13 @@ struct ExpertChoice {
         }
     }
 }
+
+extension MoEConfiguration {
+    /// The most rows that the experts of a batch can have together. Where experts choose, each takes its share, rounded up.
+    ///
+    /// - Parameter slots: Experts that a token may visit.
+    func mostRows(tokens: Int, slots: Int) -> Int {
+        let pairs = tokens * slots
+        return router.isExpertChoice ? min(pairs, tokens * topK + choices) : pairs
+    }
+}

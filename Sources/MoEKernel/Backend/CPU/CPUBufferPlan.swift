@@ -19,13 +19,6 @@ struct BatchCapacity: Hashable {
 }
 
 extension CPUBackend {
-    /// The most rows that the experts of a batch can have together. Where experts choose, each takes its share, rounded up.
-    func mostRows(tokens: Int, slots: Int) -> Int {
-        let pairs = tokens * slots
-        return configuration.router.isExpertChoice
-            ? min(pairs, tokens * configuration.topK + configuration.choices) : pairs
-    }
-
     /// The memory of a batch: reserves every array in `layout`, and returns what builds the pointers once there is a region.
     func planBuffers(
         _ capacity: BatchCapacity, layout: inout RegionLayout
@@ -41,7 +34,7 @@ extension CPUBackend {
                 name: "tokens", value: "\(tokens)", expectation: "tokens · \(slots) slots below 2^31; split the batch")
         }
         let dense = slots > c.slots
-        let rows = mostRows(tokens: tokens, slots: slots)
+        let rows = c.mostRows(tokens: tokens, slots: slots)
         let tokenTiles = TileSplit(rows: tokens, tileRows: tileRows).count
         // Every expert may end in a tile that is not full. A unit of work has a tile at least.
         let shared = weights.sharedInner == nil ? 0 : tokenTiles

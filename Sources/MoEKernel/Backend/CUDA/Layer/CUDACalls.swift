@@ -111,15 +111,8 @@ final class CUDAHostMemory {
         let xPlace = layout.reserve(UInt8.self, tokens * c.hidden * xType.byteCount)
         let yPlace = layout.reserve(UInt8.self, tokens * c.hidden * yType.byteCount)
         let onDevice = layout.byteCount
-        let pairs = tokens * c.slots
-        let columns = backend.weights.router.outputs
-        let logits = layout.reserve(Float.self, tokens * columns)
-        let indices = layout.reserve(Int32.self, pairs)
-        let weights = layout.reserve(Float.self, pairs)
-        let applied = c.capacity == .unlimited ? nil : layout.reserve(Float.self, pairs)
-        let kept =
-            c.capacity == .unlimited && !c.router.isExpertChoice ? nil : layout.reserve(UInt8.self, pairs)
-        let offsets = layout.reserve(Int32.self, 2 * (c.choices + 1))
+        let routingPlan = CUDARoutingPlan(
+            c, tokens: tokens, logitStride: backend.weights.router.outputs, layout: &layout)
         try grow(onDevice: onDevice, pinned: layout.byteCount)
         let onDeviceStart = deviceAddress!
         let host = pinnedAddress!
@@ -140,12 +133,7 @@ final class CUDAHostMemory {
             context: context)
         let to = UnsafeMutableRawBufferPointer(start: host + yPlace, count: y.count)
         try stream.copyToHost(to, from: onDeviceStart + yPlace)
-        let arrays = RoutingArrays(
-            tokens: tokens, slots: c.slots, choices: c.choices, chosenByExperts: c.router.isExpertChoice,
-            logits: host.array(Float.self, at: logits), logitStride: workspace.last!.logitStride,
-            indices: host.array(Int32.self, at: indices), weights: host.array(Float.self, at: weights),
-            kept: kept.map { host.array(UInt8.self, at: $0) }, applied: applied.map { host.array(Float.self, at: $0) },
-            offsets: host.array(Int32.self, at: offsets))
+        let arrays = routingPlan.arrays(at: host, logitStride: workspace.last!.logitStride)
         try arrays.copy(from: workspace.buffers!, on: stream)
         isDone = true
         try stream.synchronize()
@@ -175,6 +163,43 @@ final class CUDAHostMemory {
         case .some(let memory): memory.bytes.baseAddress
         case .none: nil
         }
+    }
+}
+
+/// Where a call's routing goes in the host's memory.
+struct CUDARoutingPlan {
+    private let configuration: MoEConfiguration
+    private let tokens: Int
+    private let logits: Int
+    private let indices: Int
+    private let weights: Int
+    private let applied: Int?
+    private let kept: Int?
+    private let offsets: Int
+
+    /// - Parameter logitStride: Columns of a row of logits, at most.
+    init(_ configuration: MoEConfiguration, tokens: Int, logitStride: Int, layout: inout RegionLayout) {
+        let c = configuration
+        self.configuration = c
+        self.tokens = tokens
+        let pairs = tokens * c.slots
+        let isLimited = c.capacity != .unlimited
+        logits = layout.reserve(Float.self, tokens * logitStride)
+        indices = layout.reserve(Int32.self, pairs)
+        weights = layout.reserve(Float.self, pairs)
+        applied = isLimited ? layout.reserve(Float.self, pairs) : nil
+        kept = isLimited || c.router.isExpertChoice ? layout.reserve(UInt8.self, pairs) : nil
+        offsets = layout.reserve(Int32.self, 2 * (c.choices + 1))
+    }
+
+    func arrays(at base: UnsafeMutableRawPointer, logitStride: Int) -> RoutingArrays {
+        let c = configuration
+        return RoutingArrays(
+            tokens: tokens, slots: c.slots, choices: c.choices, chosenByExperts: c.router.isExpertChoice,
+            logits: base.array(Float.self, at: logits), logitStride: logitStride,
+            indices: base.array(Int32.self, at: indices), weights: base.array(Float.self, at: weights),
+            kept: kept.map { base.array(UInt8.self, at: $0) }, applied: applied.map { base.array(Float.self, at: $0) },
+            offsets: base.array(Int32.self, at: offsets))
     }
 }
 

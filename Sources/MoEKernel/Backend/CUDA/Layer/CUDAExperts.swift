@@ -7,7 +7,7 @@ extension CUDABackend {
         let operand = try padded(x, width: c.hidden, to: weights.type, in: memory.operand, call)
         var experts = ProjectionInput(
             rows: operand, token: UnsafePointer(memory.rowToken), offsets: UnsafePointer(memory.offsets),
-            scale: memory.rowScale.map { UnsafePointer($0) }, count: mostRows(tokens: call.tokens))
+            scale: memory.rowScale.map { UnsafePointer($0) }, count: c.mostRows(tokens: call.tokens, slots: c.slots))
         if let latentIn = weights.latentIn, let latent = memory.latent {
             try project(latentIn, single(operand, call), into: latent, weights.type, call)
             experts.rows = UnsafeRawPointer(latent)
@@ -179,7 +179,7 @@ extension CUDABackend {
         let c = configuration
         try convert(
             x.base, x.type, UnsafeMutableRawPointer(memory.rows), rowType(call), call,
-            rows: mostRows(tokens: call.tokens),
+            rows: c.mostRows(tokens: call.tokens, slots: c.slots),
             width: c.hidden, fromPitch: c.hidden, toPitch: DeviceMatrices.padded(c.hidden)
         ) { p in
             p.row_token = UnsafePointer(memory.rowToken)

@@ -95,7 +95,7 @@ extension CUDABackend {
         let c = configuration
         let tokens = max(capacity.tokens, 1)
         let pairs = tokens * c.slots
-        let most = mostRows(tokens: tokens)
+        let most = c.mostRows(tokens: tokens, slots: c.slots)
         let columns = weights.router.outputs
         let hidden = DeviceMatrices.padded(c.hidden)
         let width = DeviceMatrices.padded(c.expertWidth)
@@ -105,7 +105,7 @@ extension CUDABackend {
         let fewTokens = min(tokens, ProjectionKernels.DecodeKernels.mostTokens)
         let rowBytes = capacity.wideRows ? 4 : small
         func rowsBytes(_ width: Int, rows: Int, few: Int) -> Int { max(rows * rowBytes, few * 4) * width }
-        let fewRows = mostRows(tokens: fewTokens)
+        let fewRows = c.mostRows(tokens: fewTokens, slots: c.slots)
         func reserve<Element>(_ type: Element.Type, _ count: Int) -> Int { layout.reserve(type, count) }
         func optional<Element>(_ type: Element.Type, _ count: Int, if wanted: Bool) -> Int? {
             wanted ? layout.reserve(type, count) : nil
@@ -170,13 +170,6 @@ extension CUDABackend {
                 latentSums: latentSums.map { base + $0 }, latentRows: latentRows.map { base + $0 },
                 paddedOutput: paddedOutput.map { base + $0 })
         }
-    }
-
-    /// The most rows that the experts of a batch can have together. Where experts choose, each takes its share, rounded up.
-    func mostRows(tokens: Int) -> Int {
-        let pairs = tokens * configuration.slots
-        return configuration.router.isExpertChoice
-            ? min(pairs, tokens * configuration.topK + configuration.choices) : pairs
     }
 
     /// Numbers of split sums, at most, of any projection that few tokens take.

@@ -109,6 +109,6 @@ public struct CUDAWorkspace: ~Copyable {
 
     private func used(on stream: CUDAStream, _ isCapturing: Bool) {
         memory?.uses.note(stream)
-        if isCapturing { memory?.isRecorded = true }
+        if isCapturing, !stream.isKeeping { memory?.isRecorded = true }
     }
 }

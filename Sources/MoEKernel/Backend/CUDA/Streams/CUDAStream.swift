@@ -97,6 +97,13 @@ public final class CUDAStream: @unchecked Sendable {
         return kept ?? []
     }
 
+    /// Whether a ``CUDAGraph`` is recorded, which keeps what it needs.
+    var isKeeping: Bool {
+        lock.lock()
+        defer { lock.unlock() }
+        return kept != nil
+    }
+
     /// Keeps an object as long as the graph that is being recorded; nothing while none is.
     func keep(_ object: AnyObject, uses: StreamUses? = nil) {
         lock.lock()
