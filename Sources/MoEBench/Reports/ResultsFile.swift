@@ -10,7 +10,10 @@ import MoEKernel
 /// it; whoever reads it computes them from the samples.
 package struct ResultsFile: Encodable, Sendable {
     package static let schema = "moe-bench results"
-    package static let version = 1
+    /// 2: caches, memory, tokens of each expert, measurements of other programs, serving. A file of version 1 has none of them and says
+    /// the same of the rest.
+    package static let version = 2
+    package static let readableVersions = 1...2
 
     package struct Entry: Encodable, Sendable {
         package struct Failed: Codable, Sendable, Hashable {
@@ -35,6 +38,9 @@ package struct ResultsFile: Encodable, Sendable {
         package let notRun: [WorkloadReport.NotRun]
         /// Interrupted before every sample was taken.
         package let partial: Bool
+        package let caches: CacheState
+        package let peakBytes: Int?
+        package let external: [ExternalMeasurement]
 
         package init(_ report: WorkloadReport) {
             workload = report.workload
@@ -53,6 +59,9 @@ package struct ResultsFile: Encodable, Sendable {
             }
             notRun = report.notRun
             partial = report.comparison.interrupted
+            caches = report.caches
+            peakBytes = report.peakBytes
+            external = report.external
         }
     }
 
@@ -64,12 +73,14 @@ package struct ResultsFile: Encodable, Sendable {
     package let finished: String
     package let machine: Machine
     package let entries: [Entry]
+    /// Runs of an engine that served requests.
+    package let serving: [ServingRecord]
     /// Some of what was asked for is missing.
     package let partial: Bool
 
     package init(
-        reports: [WorkloadReport], build: String, command: [String], machine: Machine, partial: Bool,
-        finished: Date = Date()
+        reports: [WorkloadReport] = [], serving: [ServingRecord] = [], build: String, command: [String],
+        machine: Machine, partial: Bool, finished: Date = Date()
     ) {
         schema = Self.schema
         version = Self.version
@@ -78,6 +89,7 @@ package struct ResultsFile: Encodable, Sendable {
         self.finished = finished.ISO8601Format()
         self.machine = machine
         entries = reports.map(Entry.init)
+        self.serving = serving
         self.partial = partial
     }
 
@@ -126,50 +138,5 @@ package struct ResultsFile: Encodable, Sendable {
             return "error \(cause.code.rawValue)"
         }
         return "\(error)"
-    }
-}
-
-/// A results file as read back: recorded measurements, not measurements.
-package struct RecordedResults: Decodable, Sendable {
-    package struct Entry: Decodable, Sendable {
-        package let workload: Workload
-        package let inputHash: String
-        package let threads: Int
-        package let instructionSet: String
-        /// nil in files of a time when it was not recorded.
-        package let tuning: String?
-        package let measurements: [RecordedMeasurement]
-        package let failed: [ResultsFile.Entry.Failed]
-        package let notRun: [WorkloadReport.NotRun]
-        package let partial: Bool
-    }
-
-    package let build: String
-    package let finished: String
-    package let machine: Machine
-    package let entries: [Entry]
-    package let partial: Bool
-
-    private struct Head: Decodable {
-        let schema: String
-        let version: Int
-    }
-
-    /// - Throws: `MoEError.checkpoint` naming the file where it is none of ours, or of another version.
-    package static func read(_ data: Data, file: String) throws(MoEError) -> RecordedResults {
-        let decoder = JSONDecoder()
-        guard let head = try? decoder.decode(Head.self, from: data), head.schema == ResultsFile.schema else {
-            throw .checkpoint(file: file, tensor: nil, problem: "is not a results file of moe-bench")
-        }
-        guard head.version == ResultsFile.version else {
-            throw .checkpoint(
-                file: file, tensor: nil,
-                problem: "results of schema version \(head.version); expected \(ResultsFile.version)")
-        }
-        do {
-            return try decoder.decode(RecordedResults.self, from: data)
-        } catch {
-            throw .checkpoint(file: file, tensor: nil, problem: "is damaged: \(error)")
-        }
     }
 }

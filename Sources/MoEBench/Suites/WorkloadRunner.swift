@@ -15,6 +15,8 @@ package struct WorkloadReport: Sendable {
         /// Experts that had any token, all batches together.
         package let expertsTouched: Int
         package let batches: Int
+        /// Choices that each expert got, all batches together; nil in files of a time when it was not recorded.
+        package let tokensPerExpert: [Int]?
     }
 
     package let workload: Workload
@@ -34,6 +36,12 @@ package struct WorkloadReport: Sendable {
     package let comparison: Comparison
     package let notRun: [NotRun]
     package let seconds: Double
+    /// What earlier calls left in the processor's caches.
+    package var caches = CacheState.warm
+    /// The most memory that the process held while this workload ran, in bytes; nil where it is not known.
+    package var peakBytes: Int?
+    /// Implementations that ran in other programs.
+    package var external: [ExternalMeasurement] = []
 }
 
 /// Measures the layer and what it is compared with on one workload.
@@ -276,7 +284,7 @@ package struct WorkloadRunner: Sendable {
         let mean = Double(totals.reduce(0, +)) / Double(totals.count)
         return WorkloadReport.Load(
             maximumOverMean: Double(totals.max() ?? 0) / mean, expertsTouched: totals.count { $0 > 0 },
-            batches: tokensPerExpert.count)
+            batches: tokensPerExpert.count, tokensPerExpert: totals)
     }
 }
 
