@@ -10,13 +10,14 @@ import MoEBench
 
 @main
 enum MoEBenchMain {
+    static let tool = CommandLineTool(
+        root: SuiteCommand.self,
+        subcommands: [
+            RunCommand.self, AblateCommand.self, ForwardCommand.self, InspectCommand.self, QuantiseCommand.self,
+            InfoCommand.self, SelfTestCommand.self, ValidateCommand.self, CompletionsCommand.self,
+        ])
+
     static func main() {
-        let tool = CommandLineTool(
-            root: SuiteCommand.self,
-            subcommands: [
-                RunCommand.self, AblateCommand.self, ForwardCommand.self, InspectCommand.self, QuantiseCommand.self,
-                InfoCommand.self, SelfTestCommand.self,
-            ])
         exit(tool.run(Array(CommandLine.arguments.dropFirst())).rawValue)
     }
 }

@@ -1,7 +1,7 @@
 /// Finds the subcommand, reads its options, runs it, and turns whatever goes wrong into a line and an exit status.
 package struct CommandLineTool {
-    private let root: any Command.Type
-    private let subcommands: [any Command.Type]
+    package let root: any Command.Type
+    package let subcommands: [any Command.Type]
 
     /// - Parameter root: What runs without a subcommand.
     package init(root: any Command.Type, subcommands: [any Command.Type]) {

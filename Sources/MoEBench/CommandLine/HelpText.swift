@@ -19,8 +19,8 @@ package enum HelpText {
     }
 
     private static func text(_ option: Option) -> String {
-        let spellings = option.aliases.map { ($0.count == 1 ? "-" : "--") + $0 }
-        return option.help + (spellings.isEmpty ? "" : " (also \(spellings.joined(separator: ", ")))")
+        let others = option.spellings.dropFirst()
+        return option.help + (others.isEmpty ? "" : " (also \(others.joined(separator: ", ")))")
     }
 
     private static func columns(_ rows: [(String, String)]) -> [String] {
