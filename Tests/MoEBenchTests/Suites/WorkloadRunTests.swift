@@ -6,7 +6,7 @@ import Testing
 
 /// A small run of the real thing: every row is there, checked, rendered and written.
 @Suite struct WorkloadRunTests {
-    private static func report(
+    static func report(
         _ workload: Workload, budget: Double = 0.3, contest: WorkloadRunner.Contest = .baselines
     ) throws -> WorkloadReport {
         let set = try CPUInstructionSet.chosen()
@@ -108,7 +108,7 @@ import Testing
         var workload = Self.tiny
         workload.weightType = type
         workload.tokens = tokens
-        let report = try Self.report(workload, budget: 0.1, contest: .specialisation)
+        let report = try Self.report(workload, budget: 0.1, contest: .ablation(.specialisation))
         #expect(report.comparison.results.map(\.subject.name) == ["specialised", "generic"])
         #expect(report.comparison.results.allSatisfy { $0.failure == nil })
         let lines = SuiteText(Terminal(hasStyle: false, hasProgress: false)).workload(report)

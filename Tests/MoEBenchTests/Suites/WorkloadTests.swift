@@ -43,6 +43,13 @@ import Testing
         workload.router = .grouped
         workload.groups = 4
         workload.activations = .bfloat16Activations
+        workload.rules = LayerRules()
+        workload.rules?.score = .sigmoid
+        workload.rules?.scale = 2.827
+        workload.rules?.epsilon = 1e-20
+        workload.rules?.groups = LayerRules.Groups(count: 4, kept: 2, rank: .bestTwo)
+        workload.rules?.shared = LayerRules.Shared(width: 16, isGated: true)
+        workload.skew = .zipf(exponent: 1.25)
         let json = try JSONEncoder().encode(workload)
         #expect(try JSONDecoder().decode(Workload.self, from: json) == workload)
 
