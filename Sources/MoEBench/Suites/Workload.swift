@@ -58,13 +58,14 @@ package struct Workload: Sendable, Hashable, Codable {
         self.seed = seed
     }
 
-    /// Files tell only of the sizes for certain: whatever a workload could not say when a file was written had its default.
+    /// Files tell only of the layer's sizes for certain: whatever a workload could not say when a file was written had its default, and
+    /// tokens are a run's to choose.
     package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         func value<Value: Decodable>(_ key: CodingKeys, or standard: Value) throws -> Value {
             try values.decodeIfPresent(Value.self, forKey: key) ?? standard
         }
-        tokens = try values.decode(Int.self, forKey: .tokens)
+        tokens = try value(.tokens, or: 512)
         hidden = try values.decode(Int.self, forKey: .hidden)
         expertHidden = try values.decode(Int.self, forKey: .expertHidden)
         experts = try values.decode(Int.self, forKey: .experts)

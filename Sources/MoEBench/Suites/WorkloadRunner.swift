@@ -72,6 +72,8 @@ package struct WorkloadRunner: Sendable {
     package let build: String
     package var limits = Limits()
     package var contest = Contest.baselines
+    /// Makes what measures the ceilings, from bytes to read; nil takes the machine's. A test puts limits there that nothing reaches.
+    var probe: (@Sendable (Int) throws(MoEError) -> any MachineProbe)?
     package let interruption: Interruption
     package let progress: ProgressLine
 
@@ -145,7 +147,8 @@ package struct WorkloadRunner: Sendable {
             workingSets: contenders.map(\.implementation.work.workingSet),
             arithmetic: workload.arithmetic
         ) { (bytes: Int) throws(MoEError) -> any MachineProbe in
-            try CeilingProbe(
+            if let probe { return try probe(bytes) }
+            return try CeilingProbe(
                 pool: pool, instructionSet: instructionSet, readBytes: bytes, code: workload.form?.code ?? .int8)
         }
         let progress = progress

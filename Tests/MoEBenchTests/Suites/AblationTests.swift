@@ -9,16 +9,17 @@ import Testing
             name: "tiny", tokens: tokens, hidden: 64, expertHidden: 48, experts: 8, topK: 2, weightType: type)
     }
 
+    private static func report(_ ablation: Ablation, _ type: ElementType) throws -> WorkloadReport {
+        try WorkloadRunTests.report(
+            tiny(type == .float32 ? 24 : 1, type), budget: 0.02, contest: .ablation(ablation), isLimited: false)
+    }
+
     /// Every study's variants are real code that computes the same: each passes its checks, and its gain is told with an interval.
-    @Test(arguments: Ablation.allCases, [1, 24]) func everyVariantIsRight(_ ablation: Ablation, _ tokens: Int) throws {
-        let report = try WorkloadRunTests.report(
-            Self.tiny(tokens, tokens == 1 ? .bfloat16 : .float32), budget: 0.05, contest: .ablation(ablation))
+    @Test(arguments: Ablation.allCases) func everyVariantIsRight(_ ablation: Ablation) throws {
+        let report = try Self.report(ablation, .float32)
         let results = report.comparison.results
         for result in results { #expect(result.failure == nil, "\(result.subject.name)") }
         #expect(results.first?.subject.name == report.reference)
-        #expect(Set(results.map(\.subject.name)).count == results.count)
-        let isLone = ablation == .instructionSets && CPUInstructionSet.supported.count == 1
-        #expect(results.count >= (isLone ? 1 : 2))
         let gains = AblationText(Terminal(hasStyle: false, hasProgress: false)).gains(ablation, report)
         #expect(gains.count == results.count - 1)
         for gain in gains {
@@ -26,19 +27,25 @@ import Testing
         }
         let lines = SuiteText(Terminal(hasStyle: false, hasProgress: false)).workload(report)
         for line in lines.suffix(results.count - 1) { #expect(line.contains("×")) }
+
+        let subjects = results.map(\.subject)
+        switch ablation {
+        case .specialisation: #expect(subjects.map(\.name) == ["specialised", "generic"])
+        case .scalar:
+            #expect(subjects.map(\.threads) == [1, 1] && subjects[1].instructionSet == "plain Swift")
+        case .instructionSets:
+            #expect(subjects.map(\.instructionSet) == CPUInstructionSet.supported.reversed().map(\.rawValue))
+        case .threads: #expect(subjects.map(\.threads) == [2, 1])
+        case .gather: #expect(subjects.map(\.name) == ["gathered in packing", "gathered first"])
+        case .workspace: #expect(subjects.map(\.name) == ["workspace kept", "workspace a call"])
+        }
     }
 
-    @Test func whatRunsHow() throws {
-        func subjects(_ ablation: Ablation) throws -> [Subject] {
-            try WorkloadRunTests.report(Self.tiny(4, .float32), budget: 0.02, contest: .ablation(ablation))
-                .comparison.results.map(\.subject)
+    /// The same with one token, rotating inputs and bf16 weights.
+    @Test(arguments: [Ablation.gather, .workspace, .threads]) func decodeVariants(_ ablation: Ablation) throws {
+        for result in try Self.report(ablation, .bfloat16).comparison.results {
+            #expect(result.failure == nil, "\(result.subject.name)")
         }
-        #expect(try subjects(.threads).map(\.threads) == [2, 1])
-        #expect(try subjects(.scalar).map(\.threads) == [1, 1])
-        #expect(try subjects(.gather).map(\.name) == ["gathered in packing", "gathered first"])
-        #expect(
-            try subjects(.instructionSets).map(\.instructionSet)
-                == CPUInstructionSet.supported.reversed().map(\.rawValue))
     }
 
     /// A variant that computes something else has no row, and no gain.
