@@ -25,9 +25,7 @@ package final class ScalarBaseline: Implementation {
     package init(
         _ configuration: MoEConfiguration, source: any WeightSource, subject: Subject, work: Work, inputs: Inputs
     ) throws(MoEError) {
-        guard case .none = configuration.shared, !configuration.expert.hasBiases else {
-            throw .unavailable(what: "the scalar baseline", reason: "it has no biases and no shared expert")
-        }
+        if let lack = Self.lack(for: configuration) { throw .unavailable(what: "the scalar baseline", reason: lack) }
         self.configuration = configuration
         self.subject = subject
         self.work = work
@@ -46,6 +44,21 @@ package final class ScalarBaseline: Implementation {
         up = matrices[.up] ?? []
         down = matrices[.down] ?? []
         y = Array(repeating: .nan, count: inputs.tokens * inputs.hidden)
+    }
+
+    /// Why it cannot compute such a layer; nil where it can.
+    package static func lack(for c: MoEConfiguration) -> String? {
+        let router = c.router
+        let isPlain: Bool =
+            switch router.normalisation {
+            case .none, .sum: router.weightTransform == .none && !router.hasBias && !router.hasSelectionBias
+            default: false
+            }
+        if router.score != .softmax || router.selection != .topK || !isPlain { return "it routes by softmax" }
+        if c.shared != .none { return "it has no shared expert" }
+        if c.weightSide != .output { return "its weights act on outputs" }
+        if case .gatedClamped = c.expert { return "it does not clamp" }
+        return c.expert.hasBiases ? "it has no biases" : nil
     }
 
     package func run(_ batch: Int) {

@@ -27,10 +27,8 @@ package final class Inputs: Sendable {
     }
 
     /// The same numbers, rounded to what a type holds.
-    package convenience init(_ workload: Workload, heldBy type: ElementType) {
-        let inputs = Inputs(workload)
-        self.init(
-            tokens: inputs.tokens, hidden: inputs.hidden, batches: inputs.batches.map { $0.map(type.rounded) })
+    package func held(by type: ElementType) -> Inputs {
+        Inputs(tokens: tokens, hidden: hidden, batches: batches.map { $0.map(type.rounded) })
     }
 
     /// The same tokens made useless: other values that route elsewhere. Run through a stage before a call that is checked, it

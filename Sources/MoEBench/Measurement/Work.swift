@@ -62,28 +62,38 @@ extension Work {
     /// The experts, from where tokens were really sent. With several batches, which calls rotate over, it is the mean of a
     /// call, and the working set is all that the batches touch together.
     ///
-    /// - Parameter form: What their weights are quantised to; nil for numbers.
+    /// - Parameters:
+    ///   - form: What their weights are quantised to; nil for numbers.
+    ///   - sharedTokens: Tokens of a call, which the shared expert sees where there is one.
     package static func experts(
         _ configuration: MoEConfiguration, form: WeightQuantisation? = nil, arithmetic: ExpertArithmetic = .exact,
-        tokensPerExpert batches: [[Int]]
+        tokensPerExpert batches: [[Int]], sharedTokens: Int = 0
     ) -> Work {
         let matrices = configuration.expert.projections.count
         let weights = matrices * configuration.hidden * configuration.expertHidden
-        let bytes = configuration.expert.projections.reduce(0) { sum, projection in
-            let (rows, columns) = configuration.shape(of: .expert(0, projection))
-            let bits = form?.bits(inputs: columns) ?? Double((configuration.weightType ?? .float32).byteCount * 8)
-            return sum + Int(Double(rows * columns) * bits / 8)
+        let sharedWeights = matrices * configuration.hidden * (configuration.shared.width ?? 0)
+        func bytes(_ name: (Projection) -> WeightName) -> Int {
+            configuration.expert.projections.reduce(0) { sum, projection in
+                let (rows, columns) = configuration.shape(of: name(projection))
+                let bits = form?.bits(inputs: columns) ?? Double((configuration.weightType ?? .float32).byteCount * 8)
+                return sum + Int(Double(rows * columns) * bits / 8)
+            }
         }
+        let expertBytes = bytes { .expert(0, $0) }
+        let sharedBytes = bytes { .shared($0) }
         let assignments = batches.reduce(0) { $0 + $1.reduce(0, +) }
         let touched = batches.reduce(0) { $0 + $1.count { $0 > 0 } }
         let together = (0..<configuration.experts).count { expert in batches.contains { $0[expert] > 0 } }
-        let flops = product(2, weights, assignments) / batches.count
+        let flops = sum(product(2, weights, assignments) / batches.count, product(2, sharedWeights, sharedTokens))
         return Work(
             flops: flops, byteOperations: arithmetic == .int8Activations ? flops : 0,
             pairOperations: arithmetic == .bfloat16Activations ? flops : 0,
-            bytes: bytes * touched / batches.count,
-            workingSet: bytes * together)
+            bytes: expertBytes * touched / batches.count + sharedBytes,
+            workingSet: expertBytes * together + sharedBytes)
     }
+
+    /// A sum of numbers from 0 that stops at the largest number.
+    static func sum(_ a: Int, _ b: Int) -> Int { min(a, .max - b) + b }
 
     /// A product that stops at the largest number: only work that no machine could do gets there.
     static func product(_ factors: Int...) -> Int {

@@ -77,6 +77,12 @@ package enum Format {
         return "\(significant(amount)) \(units[unit])"
     }
 
+    /// As short as it can be read back: 1, 0.25.
+    package static func short(_ value: Double) -> String {
+        let text = "\(value)"
+        return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
+    }
+
     private static func power(_ exponent: Int) -> Double {
         var result = 1.0
         for _ in 0..<abs(exponent) { result *= 10 }

@@ -30,7 +30,8 @@ package struct SuiteText: Sendable {
         var lines = [
             terminal.styled(workload.name, .bold)
                 + "  \(workload.sizes)  \(workload.dtype)  \(workload.expert.rawValue) "
-                + workload.activation.rawValue
+                + workload.activation.rawValue + (workload.sharedWidth > 0 ? "  shared \(workload.sharedWidth)" : "")
+                + (workload.skew.map { "  routing \($0)" } ?? "")
                 + (workload.arithmetic == .exact ? "" : ", \(workload.arithmetic.rawValue) activations"),
             "  " + facts(report),
         ]
@@ -105,12 +106,13 @@ package struct SuiteText: Sendable {
     /// "3.81× of 4.00×", only in the rows of baselines.
     private func speedup(of layer: Measurement, over baseline: Measurement) -> String {
         let workload = layer.subject.workload
+        let isAblation = layer.subject.name != WorkloadRunner.wholeLayer
         let ideal: Double? =
             switch baseline.subject.name {
-            case DenseAllExperts.name: Double(workload.experts) / Double(workload.topK)
+            case DenseAllExperts.name: workload.denseOverRouted
             case DenseIsoActive.name: 1
-            case ScalarBaseline.name, SpecialisationAblation.generic: nil
-            default: .nan
+            case ScalarBaseline.name: nil
+            default: isAblation && baseline.subject.name != layer.subject.name ? nil : .nan
             }
         if let ideal, ideal.isNaN { return "" }
         do {

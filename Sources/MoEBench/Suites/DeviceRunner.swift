@@ -40,13 +40,13 @@ package struct DeviceRunner: Sendable {
                 field: "dtype", value: workload.dtype, expectation: "bf16, fp16 or fp32, multiplied as it is, on a GPU")
         }
         let configuration = try workload.configuration()
-        let weights = workload.weights
+        let weights = try workload.weights(for: configuration)
         let source = try weights.source(configuration)
         let stream = try CUDAStream(on: device)
 
         progress.show("\(workload.name): making weights")
         let layer = try MoELayer(configuration, weights: weights, on: device, pool: pool)
-        let inputs = Inputs(workload, heldBy: workload.weightType)
+        let inputs = try workload.inputs(configuration, source).held(by: workload.weightType)
         let onDevice = try DeviceInputs(inputs, workload.weightType, on: stream, ahead: iterationsAhead)
         let first = try firstCall(layer, onDevice.batches[0], on: stream)
         let tokensPerExpert = try Self.tokensPerExpert(layer, onDevice.batches, on: stream)
@@ -57,7 +57,7 @@ package struct DeviceRunner: Sendable {
             try LayerOracle(configuration, source: source, inputs: inputs, sample: checked, seed: workload.seed),
             output: workload.weightType)
         let gating = Work.gating(configuration, tokens: workload.tokens)
-        let experts = Work.experts(configuration, tokensPerExpert: tokensPerExpert)
+        let experts = Work.experts(configuration, tokensPerExpert: tokensPerExpert, sharedTokens: workload.tokens)
 
         progress.show("\(workload.name): copies")
         let copies = try copies(of: layer, weights, workingSet: experts.workingSet)
@@ -177,11 +177,13 @@ package struct DeviceRunner: Sendable {
 
         // Every expert on every token.
         let everyone = inputs.batches.map { _ in Array(repeating: workload.tokens, count: workload.experts) }
-        let allWork = Work.experts(configuration, tokensPerExpert: everyone)
-        guard allWork.flops <= denseFLOPs, workload.experts <= 32, workload.router == .softmax else {
+        let allWork = Work.experts(configuration, tokensPerExpert: everyone, sharedTokens: workload.tokens)
+        let isSoftmax = workload.router == .softmax && workload.rules == nil
+        guard allWork.flops <= denseFLOPs, workload.experts <= 32, isSoftmax else {
             let reason =
                 allWork.flops > denseFLOPs
-                ? "\(Format.significant(Double(allWork.flops) * 1e-12)) TFLOP a call" : "more than 32 experts a token"
+                ? "\(Format.significant(Double(allWork.flops) * 1e-12)) TFLOP a call"
+                : isSoftmax ? "more than 32 experts a token" : "it routes by softmax"
             return notRun.append(.init(name: DenseAllExperts.name, reason: reason))
         }
         var all = workload

@@ -3,12 +3,15 @@ import MoEKernel
 /// Runs workloads one after the other, prints each as it is done, and writes the results file however the run ends.
 package struct SuiteRunner {
     package struct Settings: Sendable {
-        package var entries: [(workload: Workload, budget: Double)]
+        package var points: [SweepPoint]
+        /// What differs between the points, by name; their values stand in each.
+        package var varied: [String] = []
+        /// Combinations that were left out before.
+        package var skipped: [(combination: String, reason: String)] = []
         package var threads: Int?
         package var instructionSet: CPUInstructionSet?
         package var tuning: CPUTuning?
         package var device = Device.cpu
-        package var contest = WorkloadRunner.Contest.baselines
         package var json: String?
         package var command: [String]
 
@@ -16,7 +19,20 @@ package struct SuiteRunner {
             entries: [(workload: Workload, budget: Double)], threads: Int? = nil,
             instructionSet: CPUInstructionSet? = nil, tuning: CPUTuning? = nil, json: String? = nil, command: [String]
         ) {
-            self.entries = entries
+            self.init(
+                points: entries.map { SweepPoint($0.workload, budget: $0.budget) }, threads: threads,
+                instructionSet: instructionSet, tuning: tuning, json: json, command: command)
+        }
+
+        /// - Parameters:
+        ///   - threads: Of points that do not say.
+        ///   - instructionSet: The same.
+        ///   - tuning: The same.
+        package init(
+            points: [SweepPoint], threads: Int? = nil, instructionSet: CPUInstructionSet? = nil,
+            tuning: CPUTuning? = nil, json: String? = nil, command: [String]
+        ) {
+            self.points = points
             self.threads = threads
             self.instructionSet = instructionSet
             self.tuning = tuning
@@ -38,25 +54,21 @@ package struct SuiteRunner {
         let machine = Machine()
         let device: CUDADevice? =
             if case .cuda(let index) = settings.device { try CUDADevice.numbered(index) } else { nil }
-        for (workload, _) in settings.entries {
-            try checkMemory(workload, device?.properties.memoryBytes ?? machine.memoryBytes)
+        for point in settings.points {
+            try point.workload.checkMemory(device?.properties.memoryBytes ?? machine.memoryBytes)
+            _ = try choice(point)
         }
         let build = BuildIdentity.ofThisProcess()
-        let pool = try ThreadPool(threads: settings.threads)
-        let instructionSet = if let chosen = settings.instructionSet { chosen } else { try CPUInstructionSet.chosen() }
-        let tuning = if let chosen = settings.tuning { chosen } else { try CPUTuning.chosen(instructionSet) }
-        try tuning.check(for: instructionSet)
         let text = SuiteText(terminal)
+        guard let first = settings.points.first else { return .success }
+        var pool = try ThreadPool(threads: first.threads ?? settings.threads)
+        let (instructionSet, tuning) = try choice(first)
         Terminal.print(
             text.machine(
                 machine, threads: pool.threads, instructionSet: instructionSet.rawValue,
                 tuning: tuning == .detected(instructionSet) ? nil : tuning.description,
                 device: device.map { "\($0.properties)" }, build: build
             ).joined(separator: "\n"))
-        var runner = WorkloadRunner(
-            pool: pool, instructionSet: instructionSet, tuning: tuning, build: build, interruption: interruption,
-            progress: ProgressLine(terminal))
-        runner.contest = settings.contest
         let deviceRunner = device.map {
             DeviceRunner(
                 device: $0, pool: pool, build: build, interruption: interruption, progress: ProgressLine(terminal))
@@ -71,21 +83,44 @@ package struct SuiteRunner {
                 reports: reports, build: build, command: settings.command, machine: machine, partial: isPartial)
             try file.write(to: json)
         }
-        for (workload, budget) in settings.entries where !interruption.isRequested {
+        let kept = KeptLayer()
+        var rows: [(values: [String], report: WorkloadReport)] = []
+        for (index, point) in settings.points.enumerated() where !interruption.isRequested {
+            let workload = point.workload
             do throws(MoEError) {
-                let report =
-                    if let deviceRunner { try deviceRunner.run(workload, budget: budget) } else {
-                        try runner.run(workload, budget: budget)
+                let report: WorkloadReport
+                if let deviceRunner {
+                    report = try deviceRunner.run(workload, budget: point.budget)
+                } else {
+                    let (instructionSet, tuning) = try choice(point)
+                    if let threads = point.threads ?? settings.threads, threads != pool.threads {
+                        pool = try ThreadPool(threads: threads)
                     }
-                Terminal.print("\n" + text.workload(report).joined(separator: "\n"))
+                    var runner = WorkloadRunner(
+                        pool: pool, instructionSet: instructionSet, tuning: tuning, build: build,
+                        interruption: interruption, progress: ProgressLine(terminal))
+                    runner.contest = point.contest
+                    report = try runner.run(workload, budget: point.budget, kept: kept)
+                }
+                let heading = settings.varied.isEmpty ? [] : [heading(point, index)]
+                let gains =
+                    if case .ablation(let ablation) = point.contest {
+                        AblationText(terminal).gains(ablation, report)
+                    } else { [String]() }
+                Terminal.print("\n" + (heading + text.workload(report) + gains).joined(separator: "\n"))
                 reports.append(report)
+                rows.append((point.values, report))
             } catch {
                 problem = problem ?? error
                 // On a GPU one workload may be too large and the next not; elsewhere, and on a lost context, all would fail alike.
                 guard case .cuda(let failure) = error, failure.kind != .contextLost else { break }
                 Terminal.complain("\(workload.name): \(error)")
             }
-            try write(isPartial: reports.count < settings.entries.count)
+            try write(isPartial: reports.count < settings.points.count)
+        }
+        if !settings.varied.isEmpty, !rows.isEmpty {
+            let table = SweepText(terminal).table(varied: settings.varied, rows: rows, skipped: settings.skipped)
+            Terminal.print("\n" + table.joined(separator: "\n"))
         }
         let isPartial = interruption.isRequested || problem != nil
         try write(isPartial: isPartial)
@@ -97,24 +132,19 @@ package struct SuiteRunner {
         return reports.contains { $0.hasFailures } ? .failure : .success
     }
 
-    /// Refuses at once what could not be held: weights once packed, activations, and the dense baseline.
-    private func checkMemory(_ workload: Workload, _ memoryBytes: Int) throws(MoEError) {
-        let configuration = try workload.configuration()
-        let matrix = Double(configuration.hidden) * Double(configuration.expertHidden)
-        let weights =
-            Double(configuration.experts + configuration.topK) * matrix
-            * Double(configuration.expert.projections.count)
-            * (workload.form?.bits(inputs: configuration.hidden) ?? Double(8 * workload.weightType.byteCount)) / 8
-        let perToken =
-            Double(4 * configuration.hidden * (configuration.topK + 4))
-            + Double(4 * configuration.expertHidden * configuration.topK)
-        let needed = weights + Double(workload.tokens) * perToken
-        let available = memoryBytes > 0 ? memoryBytes : 1 << 40
-        guard needed > 0.9 * Double(available) else { return }
-        throw .outOfMemory(
-            bytes: needed < 0x1p62 ? Int(needed) : .max,
-            purpose: "\(workload.sizes) in \(workload.dtype); this machine has "
-                + Format.bytes(memoryBytes))
+    /// The kernels of a point and their tuning.
+    private func choice(_ point: SweepPoint) throws(MoEError) -> (CPUInstructionSet, CPUTuning) {
+        let chosen = point.instructionSet ?? settings.instructionSet
+        let set = if let chosen { chosen } else { try CPUInstructionSet.chosen() }
+        let given = point.tuning ?? settings.tuning
+        let tuning = if let given { given } else { try CPUTuning.chosen(set) }
+        try tuning.check(for: set)
+        return (set, tuning)
+    }
+
+    private func heading(_ point: SweepPoint, _ index: Int) -> String {
+        let values = Sweep.combination(settings.varied, point.values)
+        return terminal.styled("run \(index + 1) of \(settings.points.count): \(values)", .faint)
     }
 }
 

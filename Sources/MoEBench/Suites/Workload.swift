@@ -31,6 +31,10 @@ package struct Workload: Sendable, Hashable, Codable {
     package var router = Router.softmax
     /// Groups of a router that has some.
     package var groups = 8
+    /// What a published model's layer is beyond its sizes; it takes the place of ``router`` and ``groups``.
+    package var rules: LayerRules?
+    /// Which experts tokens choose; nil as the router, whose weights are random, would have it.
+    package var skew: RoutingSkew?
     package var weightType = ElementType.float32
     /// What expert weights are quantised to, by its name in ``WeightQuantisation/named``; nil for numbers of `weightType`.
     package var quantisation: String?
@@ -54,16 +58,39 @@ package struct Workload: Sendable, Hashable, Codable {
         self.seed = seed
     }
 
+    /// Files tell only of the layer's sizes for certain: whatever a workload could not say when a file was written had its default, and
+    /// tokens are a run's to choose.
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        func value<Value: Decodable>(_ key: CodingKeys, or standard: Value) throws -> Value {
+            try values.decodeIfPresent(Value.self, forKey: key) ?? standard
+        }
+        tokens = try value(.tokens, or: 512)
+        hidden = try values.decode(Int.self, forKey: .hidden)
+        expertHidden = try values.decode(Int.self, forKey: .expertHidden)
+        experts = try values.decode(Int.self, forKey: .experts)
+        topK = try values.decode(Int.self, forKey: .topK)
+        name = try value(.name, or: "run")
+        expert = try value(.expert, or: expert)
+        activation = try value(.activation, or: activation)
+        router = try value(.router, or: router)
+        groups = try value(.groups, or: groups)
+        rules = try values.decodeIfPresent(LayerRules.self, forKey: .rules)
+        skew = try values.decodeIfPresent(RoutingSkew.self, forKey: .skew)
+        weightType = try value(.weightType, or: weightType)
+        quantisation = try values.decodeIfPresent(String.self, forKey: .quantisation)
+        activations = try values.decodeIfPresent(ExpertArithmetic.self, forKey: .activations)
+        seed = try value(.seed, or: seed)
+    }
+
     /// Input batches that calls rotate over. A few tokens touch a few experts: with one input those would come from the cache
     /// after the first call, which no server sees. From 64 tokens on one batch touches nearly everything anyway.
     package var inputBatches: Int { tokens <= 8 ? 16 : tokens < 64 ? 4 : 1 }
 
-    package var kind: ExpertKind {
-        switch expert {
-        case .gated: .gated(activation)
-        case .plain: .plain(activation)
-        }
-    }
+    package var kind: ExpertKind { (rules ?? LayerRules()).expert(expert, activation) }
+
+    /// The inner width of the expert that every token visits; 0 without one.
+    package var sharedWidth: Int { rules?.shared?.width ?? 0 }
 
     package func configuration() throws(MoEError) -> MoEConfiguration {
         guard tokens >= 1 else {
@@ -87,7 +114,8 @@ package struct Workload: Sendable, Hashable, Codable {
         }
         return try MoEConfiguration(
             experts: experts, topK: topK, hidden: hidden, expertHidden: expertHidden, router: routerConfiguration,
-            expert: kind, weightType: askedType)
+            expert: kind, shared: rules?.sharedExpert ?? .none, weightType: askedType,
+            weightSide: rules?.weighsInput ?? false ? .input : .output)
     }
 
     package var arithmetic: ExpertArithmetic { activations ?? .exact }
@@ -97,6 +125,7 @@ package struct Workload: Sendable, Hashable, Codable {
 
     package var form: WeightQuantisation? { WeightQuantisation.named.first { $0.name == quantisation }?.form }
 
+    /// Of any layer of these sizes; ``weights(for:)`` are the routed layer's.
     package var weights: MoEWeights {
         let random = MoEWeights.random(seed: seed)
         return form.map { random.quantised(to: $0) } ?? random
@@ -106,22 +135,29 @@ package struct Workload: Sendable, Hashable, Codable {
     private var askedType: ElementType? { quantisation == nil ? weightType : nil }
 
     private var routerConfiguration: RouterConfiguration {
+        if let rules { return rules.router }
         switch router {
-        case .softmax: RouterConfiguration()
+        case .softmax: return RouterConfiguration()
         case .grouped:
-            RouterConfiguration(
+            return RouterConfiguration(
                 score: .sigmoid, hasSelectionBias: true,
                 selection: .grouped(groups: groups, keep: max(groups / 2, 1), by: .topTwoSum),
                 normalisation: .sum(epsilon: 1e-20), scale: 2.5)
         case .hierarchical:
-            RouterConfiguration(selection: .hierarchical(groups: groups, keep: min(topK, groups)))
+            return RouterConfiguration(selection: .hierarchical(groups: groups, keep: min(topK, groups)))
         }
     }
 
-    /// The dense FFN with as many active weights: one expert of width k·F.
+    /// The dense FFN with as many active weights: one expert of width k·F, and the shared expert's beside it.
     package func isoActiveConfiguration() throws(MoEError) -> MoEConfiguration {
         try MoEConfiguration(
-            experts: 1, topK: 1, hidden: hidden, expertHidden: topK * expertHidden, expert: kind,
+            experts: 1, topK: 1, hidden: hidden, expertHidden: topK * expertHidden + sharedWidth, expert: kind,
             weightType: askedType)
+    }
+
+    /// How many times the arithmetic of the routed layer it is to send every token to every expert.
+    package var denseOverRouted: Double {
+        let shared = Double(sharedWidth), width = Double(expertHidden)
+        return (Double(experts) * width + shared) / (Double(topK) * width + shared)
     }
 }

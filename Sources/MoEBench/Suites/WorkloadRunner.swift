@@ -50,8 +50,8 @@ package struct WorkloadRunner: Sendable {
     package enum Contest: Sendable {
         /// The layer, its stages, and other ways to compute the same.
         case baselines
-        /// The layer with tiles compiled for their shapes, and without.
-        case specialisation
+        /// The layer, and the layer without one of its design decisions.
+        case ablation(Ablation)
     }
 
     /// What baselines may cost before they are left out.
@@ -72,6 +72,8 @@ package struct WorkloadRunner: Sendable {
     package let build: String
     package var limits = Limits()
     package var contest = Contest.baselines
+    /// Makes what measures the ceilings, from bytes to read; nil takes the machine's. A test puts limits there that nothing reaches.
+    var probe: (@Sendable (Int) throws(MoEError) -> any MachineProbe)?
     package let interruption: Interruption
     package let progress: ProgressLine
 
@@ -94,19 +96,28 @@ package struct WorkloadRunner: Sendable {
         return min(workload.tokens, max(workload.tokens <= 64 ? affordable : min(affordable, 8), 1))
     }
 
-    package func run(_ workload: Workload, budget: Double) throws(MoEError) -> WorkloadReport {
+    /// Measures one workload.
+    ///
+    /// - Parameters:
+    ///   - budget: Seconds of timed calls.
+    ///   - kept: The layer of an earlier run, used again where it is the same.
+    package func run(
+        _ workload: Workload, budget: Double, kept: KeptLayer = KeptLayer()
+    ) throws(MoEError) -> WorkloadReport {
         let clock = ContinuousClock()
         let start = clock.now
         let configuration = try workload.configuration()  // names a bad size before anything is made
-        let weights = workload.weights
+        let weights = try workload.weights(for: configuration)
         let source = try weights.source(configuration)
 
         progress.show("\(workload.name): making weights")
-        let layer = try MoELayer(
-            configuration, weights: weights, pool: pool, instructionSet: instructionSet,
-            arithmetic: workload.arithmetic,
-            tuning: tuning)
-        let inputs = Inputs(workload)
+        let layer = try kept.layer(workload, pool: pool, instructionSet: instructionSet, tuning: tuning) {
+            () throws(MoEError) in
+            try MoELayer(
+                configuration, weights: weights, pool: pool, instructionSet: instructionSet,
+                arithmetic: workload.arithmetic, tuning: tuning)
+        }
+        let inputs = try workload.inputs(configuration, source)
         let tokensPerExpert = try Self.tokensPerExpert(layer, inputs)
 
         progress.show("\(workload.name): float64 reference")
@@ -114,15 +125,21 @@ package struct WorkloadRunner: Sendable {
         let oracle = try LayerOracle(
             configuration, source: source, inputs: inputs, sample: checked, seed: workload.seed,
             arithmetic: workload.arithmetic)
-        let trial = Trial(
-            workload: workload, configuration: configuration, source: source, layer: layer, inputs: inputs,
-            oracle: oracle, gating: .gating(configuration, tokens: workload.tokens),
+        let trial = WorkloadTrial(
+            workload: workload, configuration: configuration, weights: weights, source: source, layer: layer,
+            inputs: inputs, oracle: oracle, gating: .gating(configuration, tokens: workload.tokens),
             experts: .experts(
-                configuration, form: workload.form, arithmetic: workload.arithmetic, tokensPerExpert: tokensPerExpert))
+                configuration, form: workload.form, arithmetic: workload.arithmetic, tokensPerExpert: tokensPerExpert,
+                sharedTokens: workload.tokens), pool: pool, instructionSet: instructionSet, tuning: tuning)
         let (contenders, notRun) =
             switch contest {
             case .baselines: try baselines(trial)
-            case .specialisation: (try specialisation(trial), [])
+            case .ablation(let ablation): (try ablation.contenders(trial), [])
+            }
+        let reference =
+            switch contest {
+            case .baselines: Self.wholeLayer
+            case .ablation: contenders[0].implementation.subject.name
             }
 
         progress.show("\(workload.name): ceilings")
@@ -130,7 +147,8 @@ package struct WorkloadRunner: Sendable {
             workingSets: contenders.map(\.implementation.work.workingSet),
             arithmetic: workload.arithmetic
         ) { (bytes: Int) throws(MoEError) -> any MachineProbe in
-            try CeilingProbe(
+            if let probe { return try probe(bytes) }
+            return try CeilingProbe(
                 pool: pool, instructionSet: instructionSet, readBytes: bytes, code: workload.form?.code ?? .int8)
         }
         let progress = progress
@@ -144,51 +162,24 @@ package struct WorkloadRunner: Sendable {
         return WorkloadReport(
             workload: workload, load: Self.load(tokensPerExpert), weightBytes: layer.weightByteCount,
             threads: pool.threads, instructionSet: instructionSet.rawValue, tuning: tuning.description,
-            reference: contest == .baselines ? Self.wholeLayer : SpecialisationAblation.specialised,
+            reference: reference,
             checkedTokens: checked, comparison: comparison, notRun: notRun, seconds: (clock.now - start) / .seconds(1))
     }
 
-    /// The layer on one workload, made and checked once for all contenders.
-    private struct Trial {
-        let workload: Workload
-        let configuration: MoEConfiguration
-        let source: any WeightSource
-        let layer: MoELayer
-        let inputs: Inputs
-        let oracle: LayerOracle
-        /// The work of the router's product and of the experts.
-        let gating: Work
-        let experts: Work
-    }
-
-    private func subject(
-        _ name: String, _ workload: Workload, threads: Int? = nil, instructionSet: String? = nil
-    ) -> Subject {
-        Subject(
-            name: name, workload: workload, dtype: workload.dtype, threads: threads ?? pool.threads,
-            instructionSet: instructionSet ?? self.instructionSet.rawValue)
-    }
-
-    private func specialisation(_ trial: Trial) throws(MoEError) -> [Contender] {
-        try SpecialisationAblation.contenders(
-            trial.layer, inputs: trial.inputs, check: LayerCheck(trial.oracle), work: trial.gating + trial.experts
-        ) { subject($0, trial.workload) }
-    }
-
-    private func baselines(_ trial: Trial) throws(MoEError) -> ([Contender], [WorkloadReport.NotRun]) {
+    private func baselines(_ trial: WorkloadTrial) throws(MoEError) -> ([Contender], [WorkloadReport.NotRun]) {
         let (workload, configuration, inputs) = (trial.workload, trial.configuration, trial.inputs)
         let (gating, experts) = (trial.gating, trial.experts)
         let check = LayerCheck(trial.oracle)
         var contenders: [Contender] = []
         for (stage, work) in [(LayerStage.Stage.gating, gating), (.routing, .uncounted), (.experts, experts)] {
             let implementation = try LayerStage(
-                stage, of: trial.layer, subject: subject(stage.rawValue, workload), work: work, inputs: inputs)
+                stage, of: trial.layer, subject: trial.subject(stage.rawValue), work: work, inputs: inputs)
             contenders.append(Contender(implementation, check: check, weight: 2))
         }
         contenders.append(
             Contender(
                 WholeLayer(
-                    trial.layer, subject: subject(Self.wholeLayer, workload), work: gating + experts, inputs: inputs),
+                    trial.layer, subject: trial.subject(Self.wholeLayer), work: gating + experts, inputs: inputs),
                 check: check,
                 weight: 2))
 
@@ -198,10 +189,11 @@ package struct WorkloadRunner: Sendable {
         let denseWork =
             gating
             + Work.experts(
-                configuration, form: workload.form, arithmetic: workload.arithmetic, tokensPerExpert: everyone)
+                configuration, form: workload.form, arithmetic: workload.arithmetic, tokensPerExpert: everyone,
+                sharedTokens: workload.tokens)
         if denseWork.flops <= limits.denseFLOPs {
             let dense = DenseAllExperts(
-                trial.layer, subject: subject(DenseAllExperts.name, workload), work: denseWork, inputs: inputs)
+                trial.layer, subject: trial.subject(DenseAllExperts.name), work: denseWork, inputs: inputs)
             contenders.append(Contender(dense, check: check))
         } else {
             notRun.append(.init(name: DenseAllExperts.name, reason: tooLong(denseWork)))
@@ -210,17 +202,17 @@ package struct WorkloadRunner: Sendable {
         progress.show("\(workload.name): dense baseline")
         contenders.append(
             try isoActive(
-                workload, subject: subject(DenseIsoActive.name, workload), inputs: inputs,
+                workload, subject: trial.subject(DenseIsoActive.name), inputs: inputs,
                 workingSet: experts.workingSet))
 
-        if workload.router != .softmax {
-            notRun.append(.init(name: ScalarBaseline.name, reason: "it routes by softmax"))
+        if let lack = ScalarBaseline.lack(for: configuration) {
+            notRun.append(.init(name: ScalarBaseline.name, reason: lack))
         } else if workload.arithmetic != .exact {
             notRun.append(.init(name: ScalarBaseline.name, reason: "it does not round activations"))
         } else if experts.flops <= limits.scalarFLOPs, 4 * Self.expertWeights(configuration) <= limits.scalarBytes {
             let scalar = try ScalarBaseline(
                 configuration, source: trial.source,
-                subject: subject(ScalarBaseline.name, workload, threads: 1, instructionSet: "plain Swift"),
+                subject: trial.subject(ScalarBaseline.name, threads: 1, instructionSet: "plain Swift"),
                 work: gating + experts,
                 inputs: inputs)
             contenders.append(
@@ -290,6 +282,7 @@ package struct WorkloadRunner: Sendable {
 
 extension Work {
     static func flopsPerToken(_ workload: Workload) -> Int {
-        product(2, workload.topK, workload.kind.projections.count, workload.hidden, workload.expertHidden)
+        let matrices = product(2, workload.kind.projections.count, workload.hidden)
+        return sum(product(matrices, workload.topK, workload.expertHidden), product(matrices, workload.sharedWidth))
     }
 }

@@ -1,0 +1,84 @@
+import MoEKernel
+
+/// A design decision, measured by leaving it out: the layer as it is, and what computes the same without it, both real code on the same
+/// weights and inputs, both checked by the oracle.
+package enum Ablation: String, Sendable, Hashable, CaseIterable {
+    case specialisation
+    case scalar
+    case instructionSets = "instruction-sets"
+    case threads
+    case gather
+    case workspace
+
+    /// What is compared, in a line.
+    package var summary: String {
+        switch self {
+        case .specialisation: "register tiles compiled for their shapes and formats, or one generic tile"
+        case .scalar: "vector kernels, or plain Swift loops; both on one thread"
+        case .instructionSets: "the widest vectors that this processor has, or narrower ones"
+        case .threads: "all threads, or fewer"
+        case .gather: "tokens gathered while they are packed, or copied into rows first; both on one thread"
+        case .workspace: "scratch memory kept from call to call, or had anew for each"
+        }
+    }
+
+    /// What it is measured on.
+    package var workloads: [Workload] {
+        switch self {
+        case .specialisation: SpecialisationAblation.workloads
+        // Plain loops need a second for a gigaflop.
+        case .scalar: [.small(tokens: 32), .small(tokens: 4)]
+        case .instructionSets, .threads: [.small(tokens: 512), .small(tokens: 32), .decode]
+        case .gather: [.small(tokens: 512), .many(tokens: 512)]
+        case .workspace: [.small(tokens: 512), .small(tokens: 32), .decode]
+        }
+    }
+
+    /// The same with other tokens, or in another type.
+    ///
+    /// - Parameters:
+    ///   - tokens: Each shape is measured on each of these; nil leaves them as they are.
+    ///   - type: nil leaves it as it is.
+    package func workloads(tokens: [Int]?, type: ElementType?) -> [Workload] {
+        var result: [Workload] = []
+        for var workload in workloads {
+            if let type { workload.weightType = type }
+            for count in tokens ?? [workload.tokens] {
+                workload.tokens = count
+                // Shapes that differed in their tokens alone are one now.
+                let isThere = result.contains { $0.sizes == workload.sizes && $0.dtype == workload.dtype }
+                if !isThere { result.append(workload) }
+            }
+        }
+        return result
+    }
+
+    /// The variants, the layer as it is first.
+    func contenders(_ trial: WorkloadTrial) throws(MoEError) -> [Contender] {
+        switch self {
+        case .specialisation: try SpecialisationAblation.contenders(trial)
+        case .scalar: try ScalarAblation.contenders(trial)
+        case .instructionSets: try InstructionSetAblation.contenders(trial)
+        case .threads: try ThreadAblation.contenders(trial)
+        case .gather: try GatherAblation.contenders(trial)
+        case .workspace: try WorkspaceAblation.contenders(trial)
+        }
+    }
+}
+
+extension Workload {
+    /// Few experts of a common small width.
+    fileprivate static func small(tokens: Int) -> Workload {
+        Workload(name: "\(tokens) tokens", tokens: tokens, hidden: 512, expertHidden: 2048, experts: 8, topK: 2)
+    }
+
+    /// Many narrow experts, where rows are spread thin.
+    fileprivate static func many(tokens: Int) -> Workload {
+        Workload(
+            name: "\(tokens) tokens, 64 experts", tokens: tokens, hidden: 1024, expertHidden: 256, experts: 64, topK: 8)
+    }
+
+    /// One token, and weights that no cache holds.
+    fileprivate static let decode = Workload(
+        name: "decode", tokens: 1, hidden: 2048, expertHidden: 768, experts: 32, topK: 8, weightType: .bfloat16)
+}
