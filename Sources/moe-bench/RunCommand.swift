@@ -15,6 +15,7 @@ enum RunCommand: Command {
             "decode through a layer of Mixtral's size"
         ),
         ("moe-bench run --tokens 64 --threads 1 --json one-thread.json", "one thread, samples kept"),
+        ("moe-bench run --tokens 1 --caches cold", "a layer whose weights other work has pushed out of the caches"),
         ("moe-bench run --tokens 64 --tuning tile-rows=4", "smaller register tiles than the machine's table has"),
     ]
     private static let dtypes = ElementType.allCases.map(\.rawValue) + WeightQuantisation.named.map(\.name)
@@ -41,13 +42,14 @@ enum RunCommand: Command {
                 "softmax; grouped: sigmoid, bias, the better half of the groups; hierarchical: a router over groups and "
                 + "one within [softmax]"),
         Option("groups", "G", help: "groups of experts of a grouped or hierarchical router [8]"),
-        CommonOptions.device,
-        Option("seconds", "S", help: "seconds of timed calls [6]"),
+        CommonOptions.device, CommonOptions.caches,
+        Option("seconds", "S", help: "seconds of timed calls; less where every median is known to 1 % [6]"),
         CommonOptions.threads, CommonOptions.instructionSet, CommonOptions.tuning, CommonOptions.seed,
         CommonOptions.json,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
+        let caches = try CommonOptions.caches(arguments)
         let device = try CommonOptions.device(arguments)
         // Any whole number is taken here: the configuration says best what is wrong with one.
         let size = Int.min...Int.max
@@ -72,6 +74,7 @@ enum RunCommand: Command {
             tuning: try CommonOptions.tuning(arguments), json: try arguments.text("json"),
             command: Array(CommandLine.arguments.dropFirst()))
         settings.device = device
+        settings.caches = caches
         return try SuiteRunner(settings).run()
     }
 }

@@ -9,6 +9,7 @@ package struct SuiteRunner {
         package var tuning: CPUTuning?
         package var device = Device.cpu
         package var contest = WorkloadRunner.Contest.baselines
+        package var caches = CacheState.warm
         package var json: String?
         package var command: [String]
 
@@ -51,12 +52,14 @@ package struct SuiteRunner {
             text.machine(
                 machine, threads: pool.threads, instructionSet: instructionSet.rawValue,
                 tuning: tuning == .detected(instructionSet) ? nil : tuning.description,
-                device: device.map { "\($0.properties)" }, build: build
+                device: device.map { "\($0.properties)" }, build: build, caches: settings.caches,
+                timing: try ClockOverhead.seconds()
             ).joined(separator: "\n"))
         var runner = WorkloadRunner(
             pool: pool, instructionSet: instructionSet, tuning: tuning, build: build, interruption: interruption,
             progress: ProgressLine(terminal))
         runner.contest = settings.contest
+        runner.caches = settings.caches
         let deviceRunner = device.map {
             DeviceRunner(
                 device: $0, pool: pool, build: build, interruption: interruption, progress: ProgressLine(terminal))

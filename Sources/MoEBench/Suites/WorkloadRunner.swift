@@ -72,6 +72,7 @@ package struct WorkloadRunner: Sendable {
     package let build: String
     package var limits = Limits()
     package var contest = Contest.baselines
+    package var caches = CacheState.warm
     package let interruption: Interruption
     package let progress: ProgressLine
 
@@ -97,6 +98,7 @@ package struct WorkloadRunner: Sendable {
     package func run(_ workload: Workload, budget: Double) throws(MoEError) -> WorkloadReport {
         let clock = ContinuousClock()
         let start = clock.now
+        let memory = PeakMemory()
         let configuration = try workload.configuration()  // names a bad size before anything is made
         let weights = workload.weights
         let source = try weights.source(configuration)
@@ -128,14 +130,15 @@ package struct WorkloadRunner: Sendable {
         progress.show("\(workload.name): ceilings")
         let sampler = try CeilingSampler(
             workingSets: contenders.map(\.implementation.work.workingSet),
-            arithmetic: workload.arithmetic
+            arithmetic: workload.arithmetic, machine: .processor(caches)
         ) { (bytes: Int) throws(MoEError) -> any MachineProbe in
             try CeilingProbe(
                 pool: pool, instructionSet: instructionSet, readBytes: bytes, code: workload.form?.code ?? .int8)
         }
         let progress = progress
         let timer = InterleavedTimer(
-            plan: SamplingPlan(budget: budget), build: build, interruption: interruption
+            plan: SamplingPlan(budget: budget), build: build, interruption: interruption,
+            walk: caches == .cold ? try CacheWalk(pool: pool, instructionSet: instructionSet) : nil
         ) { round, rounds in
             progress.show("\(workload.name): round \(round + 1) of \(rounds)")
         }
@@ -145,7 +148,8 @@ package struct WorkloadRunner: Sendable {
             workload: workload, load: Self.load(tokensPerExpert), weightBytes: layer.weightByteCount,
             threads: pool.threads, instructionSet: instructionSet.rawValue, tuning: tuning.description,
             reference: contest == .baselines ? Self.wholeLayer : SpecialisationAblation.specialised,
-            checkedTokens: checked, comparison: comparison, notRun: notRun, seconds: (clock.now - start) / .seconds(1))
+            checkedTokens: checked, comparison: comparison, notRun: notRun, seconds: (clock.now - start) / .seconds(1),
+            caches: caches, peakBytes: memory.bytes)
     }
 
     /// The layer on one workload, made and checked once for all contenders.
