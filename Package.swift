@@ -70,9 +70,11 @@ let package = Package(
             name: "MoEKernel", dependencies: ["MicroKernels", "CPlatform", "CMoECUDA"] + instructionSetModules,
             swiftSettings: optimised + lifetimes),
         .target(
-            name: "MoEBench", dependencies: ["MoEKernel", "CPlatform"], swiftSettings: optimised + lifetimes),
+            name: "MoEBench", dependencies: ["MoEKernel", "CPlatform", "AllocationCounter"],
+            swiftSettings: optimised + lifetimes),
         .executableTarget(name: "moe-bench", dependencies: ["MoEBench", "MoEKernel"], swiftSettings: optimised),
-        .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
+        // Stands in for the C library's allocator where it is linked: in moe-bench and in the tests, never in a program that uses the library.
+        .target(name: "AllocationCounter"),
         // The CUDA kernels' sources, run on the CPU: optimised like all that computes, or the tests take for ever.
         .target(
             name: "CUDAKernelHost", path: "Tests/CUDAKernels", exclude: ["exercise.cuh"],
@@ -95,7 +97,8 @@ let package = Package(
             ],
             exclude: ["Fixtures"], swiftSettings: optimised + lifetimes),
         .testTarget(
-            name: "MoEBenchTests", dependencies: ["MoEBench", "MoEKernel", "CUDAFake", "CUDATwins", "VectorCases"],
+            name: "MoEBenchTests",
+            dependencies: ["MoEBench", "MoEKernel", "CPlatform", "CUDAFake", "CUDATwins", "VectorCases"],
             swiftSettings: optimised + lifetimes),
         .testTarget(
             name: "CUDAKernelTests", dependencies: ["CUDAKernelHost"], swiftSettings: optimised),

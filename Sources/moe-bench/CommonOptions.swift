@@ -11,6 +11,9 @@ enum CommonOptions {
         "tuning", "LIST",
         help: "replaces \(CPUTuning.fieldNames.joined(separator: ", ")), as in tile-rows=4,direct-tiles=0")
     static let device = Option("device", "NAME", help: "cpu, cuda or cuda:N [cpu]")
+    static let caches = Option(
+        "caches", "STATE",
+        help: "what calls find in the processor's caches: warm, the last call's data, or cold, nothing of it [warm]")
     static let seed = Option("seed", "N", help: "seed of weights and input [1]")
     static let json = Option(
         "json", "FILE", aliases: ["output-file"], help: "write samples and everything about them to FILE")
@@ -41,6 +44,16 @@ enum CommonOptions {
                 "--\(processorOptions.first(where: arguments.isGiven)!) is for the processor; --device is \(device)")
         }
         return device
+    }
+
+    /// - Throws: one line where a GPU is asked to have cold caches.
+    static func caches(_ arguments: Arguments) throws(UsageError) -> CacheState {
+        let caches = try arguments.choice("caches", CacheState.self) ?? .warm
+        if caches == .cold, let name = try arguments.text("device"), Device(name) != .cpu {
+            throw UsageError(
+                "--caches cold is for the processor; on a GPU calls rotate over more weights than its cache holds")
+        }
+        return caches
     }
 
     private static let processorOptions = ["instruction-set", "tuning"]

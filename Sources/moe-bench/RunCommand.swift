@@ -20,6 +20,7 @@ enum RunCommand: Command {
         ),
         ("moe-bench run --tokens 64 --threads 1-max --json threads.json", "scaling with threads, samples kept"),
         ("moe-bench run --experts 64 --top-k 8 --routing uniform,zipf:1,hot:0.5", "balanced and skewed routing"),
+        ("moe-bench run --tokens 1 --caches cold", "a layer whose weights other work has pushed out of the caches"),
         ("moe-bench run --tokens 64 --tuning tile-rows=4", "smaller register tiles than the machine's table has"),
     ]
     private static let dtypes = ElementType.allCases.map(\.rawValue) + WeightQuantisation.named.map(\.name)
@@ -60,8 +61,8 @@ enum RunCommand: Command {
                 + "share of the tokens; file:PATH, as topk_indices of a safetensors file (of `moe-bench forward`) or of "
                 + "a JSON file says. Inputs are made so that the layer's own router chooses so; the load that was "
                 + "reached is reported [uniform]"),
-        CommonOptions.device,
-        Option("seconds", "S", help: "seconds of timed calls of each run [6]"),
+        CommonOptions.device, CommonOptions.caches,
+        Option("seconds", "S", help: "seconds of timed calls of each run; less where every median is known to 1 % [6]"),
         Option("threads", "LIST", aliases: ["num-threads"], help: "threads; max is one for each processor [max]"),
         Option(
             "instruction-set", "LIST",
@@ -78,6 +79,7 @@ enum RunCommand: Command {
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
+        let caches = try CommonOptions.caches(arguments)
         let device = try CommonOptions.device(arguments)
         let seconds: Int = try arguments.number("seconds", in: 1...3600) ?? 6
         var base = SweepPoint(
@@ -100,6 +102,7 @@ enum RunCommand: Command {
         settings.varied = sweep.varied
         settings.skipped = sweep.skipped
         settings.device = device
+        settings.caches = caches
         return try SuiteRunner(settings).run()
     }
 

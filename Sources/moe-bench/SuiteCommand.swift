@@ -15,11 +15,12 @@ enum SuiteCommand: Command {
         ),
     ]
     static let options = [
-        CommonOptions.json, CommonOptions.device, CommonOptions.threads, CommonOptions.seed,
+        CommonOptions.json, CommonOptions.device, CommonOptions.caches, CommonOptions.threads, CommonOptions.seed,
         CommonOptions.instructionSet, CommonOptions.tuning,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
+        let caches = try CommonOptions.caches(arguments)
         let device = try CommonOptions.device(arguments)
         let seed = try CommonOptions.seed(arguments)
         let entries = (device == .cpu ? DefaultSuite.entries : DefaultSuite.deviceEntries).map { entry in
@@ -33,6 +34,7 @@ enum SuiteCommand: Command {
             tuning: try CommonOptions.tuning(arguments), json: try arguments.text("json"),
             command: Array(CommandLine.arguments.dropFirst()))
         settings.device = device
+        settings.caches = caches
         return try SuiteRunner(settings).run()
     }
 }

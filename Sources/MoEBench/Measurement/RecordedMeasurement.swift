@@ -6,4 +6,8 @@ package struct RecordedMeasurement: Sendable, Hashable, Codable {
     package let build: String
     package let count: Int
     package let nanoseconds: [UInt64]
+    /// nil in files of a time when it was not recorded, as are the next two.
+    package var stopped: StopReason?
+    package var allocationsPerCall: Double?
+    package var allocatedBytesPerCall: Double?
 }

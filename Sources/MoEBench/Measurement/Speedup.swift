@@ -29,10 +29,10 @@ package struct Speedup: Sendable, Hashable {
                 description: "\(a.name) and \(b.name) read different inputs: "
                     + "\(candidate.inputHash) and \(baseline.inputHash)")
         }
-        guard let fast = candidate.summary, let slow = baseline.summary, fast.median > 0 else {
+        guard let fast = candidate.median, let slow = baseline.median, fast > 0 else {
             throw Refused(description: "\(a.name) or \(b.name) has no samples")
         }
-        ratio = slow.median / fast.median
+        ratio = slow / fast
         differences = [
             a.dtype == b.dtype ? nil : .dtype, a.device == b.device ? nil : .device,
             a.threads == b.threads ? nil : .threads,

@@ -73,11 +73,6 @@ package struct RecordedCeilings: Sendable, Hashable, Decodable {
         /// Operations or bytes of each pass.
         package let work: [Int]
         package let nanoseconds: [UInt64]
-
-        /// Work a second: the median over the passes.
-        package var rate: Double {
-            Summary(zip(work, nanoseconds).map { Double($0) / Double(max($1, 1)) * 1e9 })?.median ?? 0
-        }
     }
 
     package struct Read: Sendable, Hashable, Decodable {

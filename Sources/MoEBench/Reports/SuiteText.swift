@@ -11,19 +11,23 @@ package struct SuiteText: Sendable {
     /// - Parameters:
     ///   - tuning: Where it is not the machine's own.
     ///   - device: The GPU, where layers run on one.
+    ///   - timing: Seconds that timing a call adds to it.
     package func machine(
-        _ machine: Machine, threads: Int, instructionSet: String, tuning: String?, device: String? = nil, build: String
+        _ machine: Machine, threads: Int, instructionSet: String, tuning: String?, device: String? = nil, build: String,
+        caches: CacheState = .warm, timing: Double? = nil
     ) -> [String] {
         [
             terminal.styled("\(machine.processor.isEmpty ? machine.architecture : machine.processor)", .bold)
                 + ", \(threads) of \(machine.processors) processors, \(instructionSet), \(machine.caches), memory "
                 + Format.bytes(machine.memoryBytes)
         ] + (tuning.map { ["tuning \($0)"] } ?? []) + (device.map { [$0] } ?? []) + [
-            terminal.styled("build \(build)", .faint)
+            terminal.styled(
+                "build \(build)" + (timing.map { ", timing a call adds \(Format.time($0))" } ?? "")
+                    + (caches == .cold ? ", caches cold before every call" : ""), .faint)
         ]
     }
 
-    /// One workload: a header, what the machine could do meanwhile, a row for each contender.
+    /// One workload: a header, what the machine could do meanwhile, a row for each contender, and what has to be known of the numbers.
     package func workload(_ report: WorkloadReport) -> [String] {
         let workload = report.workload
         let ceilings = report.comparison.ceilings
@@ -44,7 +48,7 @@ package struct SuiteText: Sendable {
                 + reads.joined(separator: ", ")
                 + (ceilings.rounded.map { "; " + Self.products($0) } ?? ""))
         var table = TextTable([
-            .init("", .left), .init("median"), .init("p95"), .init("tokens/s"), .init("GFLOP/s"),
+            .init("", .left), .init("median"), .init("±"), .init("p95"), .init("tokens/s"), .init("GFLOP/s"),
             .init("of ceiling"),
             .init((report.reference == WorkloadRunner.wholeLayer ? "layer" : report.reference) + " is faster by"),
         ])
@@ -59,7 +63,49 @@ package struct SuiteText: Sendable {
             }
         }
         for left in report.notRun { table.add([left.name, "not run: \(left.reason)"], style: .faint) }
-        return lines + table.render(terminal)
+        return lines + table.render(terminal) + notes(report)
+    }
+
+    /// Memory, what kept the sampling from ending early, samples far from the others, and a machine that was not itself.
+    private func notes(_ report: WorkloadReport) -> [String] {
+        let measurements = report.comparison.results.compactMap(\.measurement)
+        func names(_ chosen: [Measurement]) -> String { chosen.map(\.subject.name).joined(separator: ", ") }
+        var notes = [memory(report, measurements)].compactMap { $0 }
+        let unsettled = measurements.filter { $0.stopped == .time }
+        if !unsettled.isEmpty {
+            notes.append("time was up before the medians were known well enough of: \(names(unsettled))")
+        }
+        let strange = measurements.compactMap { measurement in
+            measurement.outliers.flatMap { $0.areMany ? "\(measurement.subject.name) \($0)" : nil }
+        }
+        if !strange.isEmpty { notes.append("outliers, kept: " + strange.joined(separator: "; ")) }
+        let warnings = RunConditions(report.comparison.ceilings, measurements).sentences
+        return notes.flatMap { folded($0) }.map { terminal.styled($0, .faint) }
+            + warnings.flatMap { folded($0) }.map { terminal.styled($0, .yellow) }
+    }
+
+    /// "memory: peak 412 MiB, the layer allocates nothing a call"; nil where neither is known.
+    private func memory(_ report: WorkloadReport, _ measurements: [Measurement]) -> String? {
+        let reference = report.reference == WorkloadRunner.wholeLayer ? "the layer" : report.reference
+        let layer = measurements.first { $0.subject.name == report.reference }
+        let requests = layer?.allocationsPerCall.map { calls in
+            let bytes = Format.bytes(Int((layer?.allocatedBytesPerCall ?? 0).rounded()))
+            return calls == 0
+                ? "\(reference) allocates nothing a call"
+                : "\(reference) allocates \(Format.significant(calls)) times a call, \(bytes)"
+        }
+        let parts = [report.peakBytes.map { "peak \(Format.bytes($0))" }, requests].compactMap { $0 }
+        return parts.isEmpty ? nil : "memory: " + parts.joined(separator: ", ")
+    }
+
+    /// A note in lines of at most 110 columns, broken at spaces, later lines further in.
+    private func folded(_ note: String) -> [String] {
+        var lines = ["  "]
+        for word in note.split(separator: " ") {
+            if lines[lines.count - 1].count + word.count > 109 { lines.append("   ") }
+            lines[lines.count - 1] += (lines[lines.count - 1].last == " " ? "" : " ") + word
+        }
+        return lines
     }
 
     private static func products(_ rounded: Ceilings.Rounded) -> String {
@@ -89,13 +135,20 @@ package struct SuiteText: Sendable {
         return [
             label(measurement.subject, pool: layer?.subject.threads),
             Format.time(summary.median),
+            summary.relativeHalfWidth.map { "\(Format.significant($0 * 100, digits: 2)) %" } ?? "n/a",
             summary.p95.map(Format.time) ?? "n/a",
             Format.count(Double(workload.tokens) / summary.median),
             flops > 0 ? Format.significant(flops / summary.median * 1e-9) : "–",
-            bound.map { "\(Format.significant($0.share(ofSeconds: summary.median) * 100)) % \($0.resource.rawValue)" }
-                ?? "–",
+            bound.map { share(of: $0, seconds: summary.median) } ?? "–",
             layer.map { speedup(of: $0, over: measurement) } ?? "",
         ]
+    }
+
+    /// "86.4 % FMA". A median that is above the ceiling's own, and yet below its best pass, says that passes were disturbed.
+    private func share(of bound: Bound, seconds: Double) -> String {
+        let share = bound.share(ofSeconds: seconds)
+        return (share > bound.tolerance ? "disturbed" : "\(Format.significant(share * 100)) %")
+            + " \(bound.resource.rawValue)"
     }
 
     private func label(_ subject: Subject, pool: Int?) -> String {

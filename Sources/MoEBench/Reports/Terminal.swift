@@ -35,6 +35,7 @@ package struct Terminal: Sendable, Hashable {
         case bold = "1"
         case faint = "2"
         case red = "31"
+        case yellow = "33"
     }
 
     package func styled(_ text: String, _ style: Style?) -> String {

@@ -21,12 +21,6 @@ package struct CeilingSeries: Sendable, Hashable, Encodable {
         self.work = work
         self.nanoseconds = nanoseconds
     }
-
-    /// Work a second: the median over the passes, so that it is measured as the implementations beside it are.
-    package var rate: Double {
-        let rates = zip(work, nanoseconds).map { Double($0) / Double(max($1, 1)) * 1e9 }
-        return Summary(rates)?.median ?? 0
-    }
 }
 
 /// Measures the ceilings in the same rounds as the implementations, so that a machine that slows down or is shared slows
@@ -37,8 +31,12 @@ package final class CeilingSampler {
     /// Long enough, too, for several passes over what a cache can hold a part of: that part grows from call to call.
     private static let shortestSample: UInt64 = 5_000_000
 
+    /// Nanoseconds of a monotonic clock.
+    package typealias Now = @Sendable () -> UInt64
+
     private struct Series {
         let pass: () -> Int
+        let now: Now
         var repeats = 1
         var work: [Int] = []
         var nanoseconds: [UInt64] = []
@@ -46,9 +44,9 @@ package final class CeilingSampler {
         mutating func calibrate() {
             var once = UInt64.max
             for _ in 0..<3 {
-                let start = cp_nanoseconds()
+                let start = now()
                 _ = pass()
-                once = min(once, max(cp_nanoseconds() - start, 1))
+                once = min(once, max(now() - start, 1))
             }
             repeats = Int(min((CeilingSampler.shortestSample + once - 1) / once, 10_000))
         }
@@ -57,9 +55,9 @@ package final class CeilingSampler {
             // An implementation's calls follow upon each other and find in the cache what it can hold; so does this one.
             _ = pass()
             var done = 0
-            let start = cp_nanoseconds()
+            let start = now()
             for _ in 0..<repeats { done += pass() }
-            let end = cp_nanoseconds()
+            let end = now()
             work.append(done)
             nanoseconds.append(end - start)
         }
@@ -69,8 +67,8 @@ package final class CeilingSampler {
         var series: CeilingSeries { CeilingSeries(work: work, nanoseconds: nanoseconds) }
     }
 
+    package let machine: ProbedMachine
     private let bufferBytes: [Int]
-    private let machine: ProbedMachine
     private var multiplyAdd: Series
     private let arithmetic: ExpertArithmetic
     /// Products of that arithmetic; nil where it is exact.
@@ -81,10 +79,11 @@ package final class CeilingSampler {
     ///   - workingSets: Bytes that the implementations walk over; one read ceiling is measured for each class among them.
     ///   - arithmetic: What some of them multiply otherwise than by fp32.
     ///   - machine: What the probes probe.
+    ///   - now: What times the passes.
     ///   - probe: Makes a probe that reads a buffer of so many bytes.
     package init(
         workingSets: [Int], arithmetic: ExpertArithmetic = .exact, machine: ProbedMachine = .processor,
-        probe: (Int) throws(MoEError) -> any MachineProbe
+        now: @escaping Now = { cp_nanoseconds() }, probe: (Int) throws(MoEError) -> any MachineProbe
     ) throws(MoEError) {
         self.machine = machine
         bufferBytes = Set(workingSets.compactMap(machine.bufferBytes)).sorted()
@@ -92,9 +91,9 @@ package final class CeilingSampler {
         for bytes in bufferBytes.isEmpty ? [1 << 20] : bufferBytes { probes.append(try probe(bytes)) }
         let first = probes[0]
         self.arithmetic = arithmetic
-        multiplyAdd = Series { first.dot(.exact) }
-        if arithmetic != .exact { rounded = Series { first.dot(arithmetic) } }
-        reads = bufferBytes.indices.map { index in Series(pass: probes[index].read) }
+        multiplyAdd = Series(pass: { first.dot(.exact) }, now: now)
+        if arithmetic != .exact { rounded = Series(pass: { first.dot(arithmetic) }, now: now) }
+        reads = bufferBytes.indices.map { index in Series(pass: probes[index].read, now: now) }
         multiplyAdd.calibrate()
         rounded?.calibrate()
         for index in reads.indices { reads[index].calibrate() }
@@ -111,6 +110,20 @@ package final class CeilingSampler {
         multiplyAdd.forget()
         rounded?.forget()
         for index in reads.indices { reads[index].forget() }
+    }
+
+    /// Passes of each kind that a tight interval takes.
+    private static let fewestForInterval = 8
+
+    /// Whether the median of every ceiling's passes is known as well as that: a ratio is no better than what it divides by.
+    package func isTight(within relativeHalfWidth: Double) -> Bool {
+        ([multiplyAdd] + (rounded.map { [$0] } ?? []) + reads).allSatisfy { series in
+            let rates = series.series.rates
+            guard rates.count >= Self.fewestForInterval, let width = MedianInterval.relativeHalfWidth(rates) else {
+                return false
+            }
+            return width <= relativeHalfWidth
+        }
     }
 
     /// The ceilings of the passes so far.

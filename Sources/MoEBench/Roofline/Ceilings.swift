@@ -62,14 +62,20 @@ package struct Ceilings: Sendable, Hashable, Encodable {
     }
 
     /// The least time the machine could do the work in, and what sets it; nil for work that is not counted.
-    package func bound(of work: Work) -> Bound? {
+    package func bound(of work: Work) -> Bound? { bound(of: work, rate: \.rate) }
+
+    /// The same by the best pass of each ceiling. On a machine that others use, passes of some milliseconds are disturbed more often
+    /// than calls of some microseconds, and a median call may beat a median pass; what no pass reached is no noise.
+    package func limit(of work: Work) -> Bound? { bound(of: work, rate: \.best) }
+
+    private func bound(of work: Work, rate: (CeilingSeries) -> Double) -> Bound? {
         var bounds: [Bound] = []
         for arithmetic in ExpertArithmetic.allCases {
             let amount = work.operations(arithmetic)
-            guard amount > 0, let rate = products(arithmetic)?.rate, rate > 0 else { continue }
+            guard amount > 0, let rate = products(arithmetic).map(rate), rate > 0 else { continue }
             bounds.append(Bound(resource: resource(arithmetic), amount: amount, ceiling: rate))
         }
-        if work.bytes > 0, let rate = read(forWorkingSet: work.workingSet)?.series.rate, rate > 0 {
+        if work.bytes > 0, let rate = (read(forWorkingSet: work.workingSet)?.series).map(rate), rate > 0 {
             bounds.append(Bound(resource: machine.isDevice ? .copy : .read, amount: work.bytes, ceiling: rate))
         }
         return bounds.max { $0.seconds < $1.seconds }

@@ -32,6 +32,15 @@ package struct Summary: Sendable, Hashable {
             count >= Self.samplesForInterval ? Bootstrap.medianInterval(ofSorted: sorted, seed: seed) : nil
     }
 
+    /// Half the interval's width over the median: 0.01 where the median is known to about one per cent.
+    package var relativeHalfWidth: Double? {
+        guard let medianInterval, median > 0 else { return nil }
+        return (medianInterval.upperBound - medianInterval.lowerBound) / 2 / median
+    }
+
+    /// The median alone, of samples in any order, one or more: no resampling, no percentiles.
+    package static func median(of samples: [Double]) -> Double { quantile(0.5, ofSorted: samples.sorted()) }
+
     /// Linear interpolation between the order statistics around q·(n − 1).
     package static func quantile(_ q: Double, ofSorted sorted: [Double]) -> Double {
         let position = q * Double(sorted.count - 1)

@@ -35,6 +35,7 @@ package struct DeviceRunner: Sendable {
     package func run(_ workload: Workload, budget: Double) throws(MoEError) -> WorkloadReport {
         let clock = ContinuousClock()
         let start = clock.now
+        let memory = PeakMemory()
         guard workload.quantisation == nil, workload.arithmetic == .exact else {
             throw .configuration(
                 field: "dtype", value: workload.dtype, expectation: "bf16, fp16 or fp32, multiplied as it is, on a GPU")
@@ -110,7 +111,7 @@ package struct DeviceRunner: Sendable {
             workload: workload, load: WorkloadRunner.load(tokensPerExpert), weightBytes: layer.weightByteCount,
             threads: pool.threads, instructionSet: kernels, tuning: nil, reference: Self.wholeLayer,
             checkedTokens: checked, firstCall: first, comparison: comparison, notRun: notRun,
-            seconds: (clock.now - start) / .seconds(1))
+            seconds: (clock.now - start) / .seconds(1), peakBytes: memory.bytes)
     }
 
     /// As in "sm_90".

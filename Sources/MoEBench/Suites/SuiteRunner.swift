@@ -12,6 +12,7 @@ package struct SuiteRunner {
         package var instructionSet: CPUInstructionSet?
         package var tuning: CPUTuning?
         package var device = Device.cpu
+        package var caches = CacheState.warm
         package var json: String?
         package var command: [String]
 
@@ -67,7 +68,8 @@ package struct SuiteRunner {
             text.machine(
                 machine, threads: pool.threads, instructionSet: instructionSet.rawValue,
                 tuning: tuning == .detected(instructionSet) ? nil : tuning.description,
-                device: device.map { "\($0.properties)" }, build: build
+                device: device.map { "\($0.properties)" }, build: build, caches: settings.caches,
+                timing: try ClockOverhead.seconds()
             ).joined(separator: "\n"))
         let deviceRunner = device.map {
             DeviceRunner(
@@ -100,6 +102,7 @@ package struct SuiteRunner {
                         pool: pool, instructionSet: instructionSet, tuning: tuning, build: build,
                         interruption: interruption, progress: ProgressLine(terminal))
                     runner.contest = point.contest
+                    runner.caches = settings.caches
                     report = try runner.run(workload, budget: point.budget, kept: kept)
                 }
                 let heading = settings.varied.isEmpty ? [] : [heading(point, index)]

@@ -74,6 +74,7 @@ package struct WorkloadRunner: Sendable {
     package var contest = Contest.baselines
     /// Makes what measures the ceilings, from bytes to read; nil takes the machine's. A test puts limits there that nothing reaches.
     var probe: (@Sendable (Int) throws(MoEError) -> any MachineProbe)?
+    package var caches = CacheState.warm
     package let interruption: Interruption
     package let progress: ProgressLine
 
@@ -106,6 +107,7 @@ package struct WorkloadRunner: Sendable {
     ) throws(MoEError) -> WorkloadReport {
         let clock = ContinuousClock()
         let start = clock.now
+        let memory = PeakMemory()
         let configuration = try workload.configuration()  // names a bad size before anything is made
         let weights = try workload.weights(for: configuration)
         let source = try weights.source(configuration)
@@ -145,7 +147,7 @@ package struct WorkloadRunner: Sendable {
         progress.show("\(workload.name): ceilings")
         let sampler = try CeilingSampler(
             workingSets: contenders.map(\.implementation.work.workingSet),
-            arithmetic: workload.arithmetic
+            arithmetic: workload.arithmetic, machine: .processor(caches)
         ) { (bytes: Int) throws(MoEError) -> any MachineProbe in
             if let probe { return try probe(bytes) }
             return try CeilingProbe(
@@ -153,7 +155,8 @@ package struct WorkloadRunner: Sendable {
         }
         let progress = progress
         let timer = InterleavedTimer(
-            plan: SamplingPlan(budget: budget), build: build, interruption: interruption
+            plan: SamplingPlan(budget: budget), build: build, interruption: interruption,
+            walk: caches == .cold ? try CacheWalk(pool: pool, instructionSet: instructionSet) : nil
         ) { round, rounds in
             progress.show("\(workload.name): round \(round + 1) of \(rounds)")
         }
@@ -163,7 +166,8 @@ package struct WorkloadRunner: Sendable {
             workload: workload, load: Self.load(tokensPerExpert), weightBytes: layer.weightByteCount,
             threads: pool.threads, instructionSet: instructionSet.rawValue, tuning: tuning.description,
             reference: reference,
-            checkedTokens: checked, comparison: comparison, notRun: notRun, seconds: (clock.now - start) / .seconds(1))
+            checkedTokens: checked, comparison: comparison, notRun: notRun, seconds: (clock.now - start) / .seconds(1),
+            caches: caches, peakBytes: memory.bytes)
     }
 
     private func baselines(_ trial: WorkloadTrial) throws(MoEError) -> ([Contender], [WorkloadReport.NotRun]) {

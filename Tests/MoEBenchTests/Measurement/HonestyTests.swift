@@ -177,6 +177,23 @@ import Testing
         #expect(result.measurement == nil)
     }
 
+    /// A median above the median pass, on a machine of which one pass in four shows that it can do more, is that of a disturbed
+    /// machine; above every pass it is impossible.
+    @Test(arguments: [(1_000_000, true), (4_900_000, false)])
+    func disturbedCeilings(fastest: UInt64, isPossible: Bool) throws {
+        let fake = Fake(
+            trial.subject(WorkloadRunner.wholeLayer), work: Work(flops: 1 << 39, bytes: 0),
+            clock: ScriptedClock { _ in 1_000_000 }
+        ) { y, batch, _ in y = trial.truth[batch] }
+        // Two readings a pass: every fourth pass takes the last step.
+        let clock = SteadyClock(steps: Array(repeating: 5_000_000, count: 7) + [fastest])
+        let comparison = try trial.compare([fake], now: clock.now)
+        #expect((comparison.results[0].measurement != nil) == isPossible, "\(comparison.results[0].outcome)")
+        let bound = try #require(comparison.ceilings.bound(of: fake.work))
+        #expect(bound.share(ofSeconds: 1e-3) > 1.03)
+        #expect(comparison.ceilings.limit(of: fake.work)!.ceiling > bound.ceiling)
+    }
+
     /// Products of a kind that the machine was not timed at cannot be believed, however slow they are.
     @Test func workWithoutACeiling() throws {
         let work = Work(flops: 1000, byteOperations: 1000, bytes: 0)

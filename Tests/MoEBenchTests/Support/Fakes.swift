@@ -1,4 +1,6 @@
+import CPlatform
 import MoEKernel
+import Synchronization
 
 @testable import MoEBench
 
@@ -36,14 +38,47 @@ struct Trial {
 
     func compare(
         _ implementations: [any Implementation], probe: any MachineProbe = FastProbe(),
-        interruption: Interruption = Interruption()
+        interruption: Interruption = Interruption(),
+        plan: SamplingPlan = SamplingPlan(budget: 0.02, minimumSamples: 24, maximumSamples: 24, rounds: 4),
+        walk: CacheWalk? = nil, now: @escaping CeilingSampler.Now = { cp_nanoseconds() }
     ) throws -> Comparison {
-        let sampler = try CeilingSampler(workingSets: implementations.map(\.work.workingSet)) { _ in probe }
-        let timer = InterleavedTimer(
-            plan: SamplingPlan(budget: 0.02, minimumSamples: 24, maximumSamples: 24, rounds: 4), build: "test",
-            interruption: interruption)
+        let sampler = try CeilingSampler(workingSets: implementations.map(\.work.workingSet), now: now) { _ in probe }
+        let timer = InterleavedTimer(plan: plan, build: "test", interruption: interruption, walk: walk)
         return timer.compare(
             implementations.map { Contender($0, check: LayerCheck(oracle)) }, inputs: inputs, ceilings: sampler)
+    }
+}
+
+/// Shows the times that a script has for the first call, the second and so on, whatever they take.
+final class ScriptedClock: CallClock {
+    private let script: (Int) -> UInt64
+    private var calls = 0
+
+    init(_ script: @escaping (_ call: Int) -> UInt64) { self.script = script }
+
+    func nanoseconds(of call: () throws(MoEError) -> Void) throws(MoEError) -> UInt64 {
+        try call()
+        calls += 1
+        return script(calls - 1)
+    }
+}
+
+/// A clock that goes on by given steps, over and over, whenever it is read; with one step, passes between two readings are all
+/// equally long.
+final class SteadyClock: Sendable {
+    private let state = Mutex<(reading: UInt64, count: Int)>((0, 0))
+    private let steps: [UInt64]
+
+    init(steps: [UInt64] = [5_000_000]) { self.steps = steps }
+
+    var now: CeilingSampler.Now {
+        {
+            self.state.withLock { state in
+                state.reading += self.steps[state.count % self.steps.count]
+                state.count += 1
+                return state.reading
+            }
+        }
     }
 }
 
@@ -53,13 +88,17 @@ final class Fake: Implementation {
 
     let subject: Subject
     let work: Work
+    let clock: any CallClock
     private var y: [Float]
     private var calls = 0
     private let body: Body
 
-    init(_ subject: Subject, work: Work = .uncounted, _ body: @escaping Body) {
+    init(
+        _ subject: Subject, work: Work = .uncounted, clock: any CallClock = HostClock(), _ body: @escaping Body
+    ) {
         self.subject = subject
         self.work = work
+        self.clock = clock
         self.body = body
         y = Array(repeating: .nan, count: subject.workload.tokens * subject.workload.hidden)
     }
