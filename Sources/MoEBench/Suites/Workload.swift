@@ -54,6 +54,28 @@ package struct Workload: Sendable, Hashable, Codable {
         self.seed = seed
     }
 
+    /// Files tell only of the sizes for certain: whatever a workload could not say when a file was written had its default.
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        func value<Value: Decodable>(_ key: CodingKeys, or standard: Value) throws -> Value {
+            try values.decodeIfPresent(Value.self, forKey: key) ?? standard
+        }
+        tokens = try values.decode(Int.self, forKey: .tokens)
+        hidden = try values.decode(Int.self, forKey: .hidden)
+        expertHidden = try values.decode(Int.self, forKey: .expertHidden)
+        experts = try values.decode(Int.self, forKey: .experts)
+        topK = try values.decode(Int.self, forKey: .topK)
+        name = try value(.name, or: "run")
+        expert = try value(.expert, or: expert)
+        activation = try value(.activation, or: activation)
+        router = try value(.router, or: router)
+        groups = try value(.groups, or: groups)
+        weightType = try value(.weightType, or: weightType)
+        quantisation = try values.decodeIfPresent(String.self, forKey: .quantisation)
+        activations = try values.decodeIfPresent(ExpertArithmetic.self, forKey: .activations)
+        seed = try value(.seed, or: seed)
+    }
+
     /// Input batches that calls rotate over. A few tokens touch a few experts: with one input those would come from the cache
     /// after the first call, which no server sees. From 64 tokens on one batch touches nearly everything anyway.
     package var inputBatches: Int { tokens <= 8 ? 16 : tokens < 64 ? 4 : 1 }
