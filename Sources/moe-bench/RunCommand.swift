@@ -44,7 +44,7 @@ enum RunCommand: Command {
         CommonOptions.device,
         Option("seconds", "S", help: "seconds of timed calls [6]"),
         CommonOptions.threads, CommonOptions.instructionSet, CommonOptions.tuning, CommonOptions.seed,
-        CommonOptions.json,
+        CommonOptions.json, CommonOptions.save,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
@@ -72,6 +72,7 @@ enum RunCommand: Command {
             tuning: try CommonOptions.tuning(arguments), json: try arguments.text("json"),
             command: Array(CommandLine.arguments.dropFirst()))
         settings.device = device
+        settings.save = try CommonOptions.save(arguments)
         return try SuiteRunner(settings).run()
     }
 }

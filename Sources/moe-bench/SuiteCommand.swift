@@ -16,7 +16,7 @@ enum SuiteCommand: Command {
     ]
     static let options = [
         CommonOptions.json, CommonOptions.device, CommonOptions.threads, CommonOptions.seed,
-        CommonOptions.instructionSet, CommonOptions.tuning,
+        CommonOptions.instructionSet, CommonOptions.tuning, CommonOptions.save,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
@@ -33,6 +33,7 @@ enum SuiteCommand: Command {
             tuning: try CommonOptions.tuning(arguments), json: try arguments.text("json"),
             command: Array(CommandLine.arguments.dropFirst()))
         settings.device = device
+        settings.save = try CommonOptions.save(arguments)
         return try SuiteRunner(settings).run()
     }
 }

@@ -102,7 +102,7 @@ package struct ResultsFile: Encodable, Sendable {
     /// Writes the file whole or not at all: beside its place, then renamed.
     package func write(to path: String) throws(MoEError) { try Self.write(json, to: path) }
 
-    /// The same for another file of JSON.
+    /// The same for another file.
     static func write(_ json: () throws -> Data, to path: String) throws(MoEError) {
         try checkWritable(path)
         do {
@@ -133,7 +133,7 @@ package struct ResultsFile: Encodable, Sendable {
         }
     }
 
-    private static func reason(_ error: any Error) -> String {
+    static func reason(_ error: any Error) -> String {
         if let error = error as? CocoaError, let cause = error.underlying as? POSIXError {
             return "error \(cause.code.rawValue)"
         }
