@@ -54,11 +54,11 @@ enum DiffCommand: Command {
             Terminal.show(String(decoding: try DiffText.json(diff, first: inputs.0, second: inputs.1), as: UTF8.self))
         }
         if diff.compared == 0 {
-            let reasons =
-                diff.machines.isEmpty || arguments.has("across-machines")
-                ? "no row of one is like a row of the other"
-                : "the machines differ; --across-machines compares all the same"
-            Terminal.complain("moe-bench: nothing was compared: \(reasons)")
+            let reason =
+                diff.isRefused
+                ? "the machines differ; --across-machines compares all the same"
+                : "no row of one is like a row of the other"
+            Terminal.complain("moe-bench: nothing was compared: \(reason)")
         }
         return diff.exitCode
     }

@@ -16,6 +16,7 @@ package enum DiffText {
             "after   \(label(second))",
         ]
         if !diff.machines.isEmpty { lines.append("machines differ: " + diff.machines.joined(separator: "; ")) }
+        if diff.isRefused { return lines + [""] + summary(diff) }
         for (workload, pairs) in grouped(diff.pairs) {
             lines += ["", terminal.styled(workload, .bold)]
             var table = TextTable([
@@ -134,6 +135,9 @@ package enum DiffText {
                 + "\(diff.count(.same)) without a difference beyond noise"
                 + (diff.count(.unlike) > 0 ? "; \(diff.count(.unlike)) refused as unlike" : "")
         ]
+        if diff.compared > 1 {
+            lines.append("intervals are as wide as it takes for all \(diff.compared) to hold together 19 times in 20")
+        }
         if !diff.onlyFirst.isEmpty { lines.append("only before: " + diff.onlyFirst.joined(separator: "; ")) }
         if !diff.onlySecond.isEmpty { lines.append("only after: " + diff.onlySecond.joined(separator: "; ")) }
         return lines

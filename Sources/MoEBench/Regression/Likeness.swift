@@ -60,7 +60,9 @@ enum Likeness {
         compare("system", \.system)
         compare("processors", \.processors)
         compare("caches", \.caches)
-        compare("features", \.features)
+        if a.features != b.features {
+            found.append("features \(a.features.joined(separator: " ")) and \(b.features.joined(separator: " "))")
+        }
         return found
     }
 }

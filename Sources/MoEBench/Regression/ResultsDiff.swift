@@ -61,6 +61,8 @@ package struct ResultsDiff: Sendable {
     package let onlySecond: [String]
     /// Ways in which the machines differ; nothing was compared unless that was asked for.
     package let machines: [String]
+    /// Nothing was compared, since the machines differ.
+    package let isRefused: Bool
     /// A row was measured before and failed later.
     package let hasNewFailures: Bool
 
@@ -80,11 +82,12 @@ package struct ResultsDiff: Sendable {
         self.machines = machines
         let (matched, left, right) = Self.match(Self.rows(first), Self.rows(second))
         let isRefused = !machines.isEmpty && !acrossMachines
+        self.isRefused = isRefused
         let alike = matched.count { $0.differences.isEmpty }
         // Bonferroni: so many looks share the risk of one.
         let confidence = 1 - Self.risk / Double(max(alike, 1))
         pairs = matched.map { a, b, differences in
-            let unlike = differences + (isRefused ? machines : [])
+            let unlike = differences + (isRefused ? ["machines"] : [])
             guard unlike.isEmpty else {
                 return Pair(
                     first: a, second: b, verdict: .unlike, change: nil, besideCeiling: nil, yardstick: nil,

@@ -43,6 +43,14 @@ package struct ReportData: Sendable {
         /// Its name, and what sets it apart from others of that name.
         package fileprivate(set) var label: String
 
+        /// The reference first, then its rivals, parts of it last.
+        package var byImportance: [Row] {
+            let first = rows.filter { $0.name == reference && $0.program == nil }
+            let rest = rows.filter { $0.name != reference || $0.program != nil }
+            return first + rest.filter { $0.speedup != nil || $0.program != nil }
+                + rest.filter { $0.speedup == nil && $0.program == nil }
+        }
+
         package var referenceRow: Row? { rows.first { $0.name == reference && $0.program == nil } }
     }
 

@@ -3,13 +3,19 @@ enum LoadHeatMap {
     /// Columns that a telephone can still show; of more experts, neighbours share one.
     private static let columns = 128
 
-    static func figure(_ entries: [ReportData.Entry]) -> Markup? {
+    /// Rows of one drawing.
+    private static let most = 8
+
+    static func figures(_ entries: [ReportData.Entry]) -> [Markup] {
         let maps = entries.compactMap { entry in
             entry.recorded.load.tokensPerExpert.flatMap { tokens in
                 tokens.contains { $0 > 0 } ? (entry: entry, tokens: tokens) : nil
             }
         }
-        guard !maps.isEmpty else { return nil }
+        return stride(from: 0, to: maps.count, by: most).map { figure(Array(maps[$0..<min($0 + most, maps.count)])) }
+    }
+
+    private static func figure(_ maps: [(entry: ReportData.Entry, tokens: [Int])]) -> Markup {
         let step = 42.0, top = 6.0
         let height = top + Double(maps.count) * step + 44
         let left = 12.0, width = Plot.right - left
@@ -41,17 +47,14 @@ enum LoadHeatMap {
             note: isBinned
                 ? "Where there are more than \(columns) experts, neighbours share a cell, which shows their mean."
                 : nil,
-            table: table.markup("load"), style: "wide"
+            table: table.markup("load")
         ) {
             for (index, map) in maps.enumerated() {
                 let y = top + Double(index) * step
                 let cells = binned(loads(map.tokens))
                 let cell = width / Double(cells.count)
                 let value = "\(map.tokens.count) experts, max \(Format.fixed(loads(map.tokens).max() ?? 0, 2))×"
-                Plot.text(
-                    Plot.fit(map.entry.label, room: width - 8 - 6.4 * Double(value.count)), x: left, y: y + 13,
-                    style: "label")
-                Plot.text(value, x: Plot.right, y: y + 13, anchor: .end, style: "value")
+                Plot.row(map.entry.label, value: value, y: y)
                 Markup.element(
                     "rect",
                     [

@@ -44,13 +44,7 @@ enum PeersChart {
             for (index, row) in rows.enumerated() {
                 let y = top + Double(index) * step
                 let series = row.program == nil ? 0 : 1
-                let value = Format.time(row.summary.median)
-                Plot.text(
-                    Plot.fit(
-                        row.name + (row.program.map { ", \($0)" } ?? ""),
-                        room: Plot.right - 20 - 6.4 * Double(value.count)),
-                    x: 12, y: y + 13, style: "label")
-                Plot.text(value, x: Plot.right, y: y + 13, anchor: .end, style: "value")
+                Plot.row(row.name + (row.program.map { ", \($0)" } ?? ""), value: Format.time(row.summary.median), y: y)
                 Plot.line(x.start, y + 25, x(row.summary.median), y + 25, style: "bar \(Plot.series(series))")
                 if let interval = row.summary.medianInterval {
                     Plot.line(

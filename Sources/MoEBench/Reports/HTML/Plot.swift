@@ -174,7 +174,7 @@ enum Plot {
 struct PageTable {
     /// Columns of text, by index.
     var textColumns: Set<Int> = [0]
-    let columns: [String]
+    var columns: [String]
     var rows: [[String]] = []
     /// Rows that stand out.
     var strong: Set<Int> = []
@@ -182,6 +182,13 @@ struct PageTable {
     init(_ columns: [String], text: Set<Int> = [0]) {
         self.columns = columns
         textColumns = text
+    }
+
+    /// Takes a column out.
+    mutating func drop(_ column: Int) {
+        columns.remove(at: column)
+        for row in rows.indices { rows[row].remove(at: column) }
+        textColumns = Set(textColumns.filter { $0 != column }.map { $0 > column ? $0 - 1 : $0 })
     }
 
     /// - Parameter name: A name by which programs find it; tests do.
@@ -219,6 +226,14 @@ struct PageTable {
 }
 
 extension Plot {
+    /// A row's name at the left and its figure at the right, above what is drawn for it.
+    static func row(_ name: String, value: String, y: Double) -> [Markup] {
+        [
+            text(fit(name, room: right - 24 - 6.6 * Double(value.count)), x: 12, y: y + 13, style: "label"),
+            text(value, x: right, y: y + 13, anchor: .end, style: "value"),
+        ]
+    }
+
     /// Text cut to a width; the whole of it is in the table.
     static func fit(_ text: String, room: Double) -> String {
         let characters = max(Int(room / 6.1), 4)

@@ -36,11 +36,11 @@ package struct ReportPage: Sendable {
                     Markup.element("main") {
                         header
                         glance
-                        section("Speed-up", [SpeedupChart.figure(data.entries)].compactMap { $0 }, grid: false)
+                        section("Speed-up", SpeedupChart.figures(data.entries))
                         section("As parameters grow", SweepChart.figures(data))
                         section("Serving", serving)
                         section("Other programs", PeersChart.figures(data.entries))
-                        section("Load", [LoadHeatMap.figure(data.entries)].compactMap { $0 }, grid: false)
+                        section("Load", LoadHeatMap.figures(data.entries))
                         workloads
                         missing
                         provenance
@@ -49,11 +49,11 @@ package struct ReportPage: Sendable {
             })
     }
 
-    private func section(_ name: String, _ parts: [Markup], grid: Bool = true) -> Markup? {
+    private func section(_ name: String, _ parts: [Markup]) -> Markup? {
         guard !parts.isEmpty else { return nil }
         return .element("section") {
             Markup.element("h2") { name }
-            if grid { Markup.element("div", ["class": "grid"]) { parts } } else { parts }
+            Markup.element("div", ["class": "grid"]) { parts }
         }
     }
 
@@ -149,31 +149,34 @@ package struct ReportPage: Sendable {
             }
         }
         // More than a handful would hide the rest; the chart has them all.
-        rivals = Array(rivals.prefix(4))
+        rivals = Array(rivals.prefix(3))
+        let measured = Set(rows.map(\.1.name))
         var table = PageTable(
-            [
-                "workload", "T", "H", "F", "E", "k", "weights", "threads", "measured", "median", "95 % interval",
-                "tokens/s",
-                "of ceiling",
-            ] + rivals.map { "over \($0)" }, text: [0, 6, 8])
+            ["workload", "median", "95 % interval"] + rivals.map { "faster than \($0)" }
+                + ["tokens/s", "of ceiling", "measured", "T", "H", "F", "E", "k", "weights", "threads"],
+            text: [0, rivals.count + 5, rivals.count + 11])
         for (entry, row) in rows {
             let workload = entry.recorded.workload
+            let figures = [
+                entry.label, Format.time(row.summary.median), row.summary.medianInterval.map(Format.interval) ?? "–",
+            ]
+            let ratios = rivals.map { name in
+                entry.rows.first { $0.name == name && $0.program == nil }?.speedup?.text ?? "–"
+            }
+            let sizes = [workload.tokens, workload.hidden, workload.expertHidden, workload.experts, workload.topK]
+            let weights =
+                workload.dtype + (workload.arithmetic == .exact ? "" : ", \(workload.arithmetic.rawValue) activations")
             table.rows.append(
-                [
-                    entry.label, "\(workload.tokens)", "\(workload.hidden)", "\(workload.expertHidden)",
-                    "\(workload.experts)", "\(workload.topK)",
-                    workload.dtype
-                        + (workload.arithmetic == .exact ? "" : ", \(workload.arithmetic.rawValue) activations"),
-                    "\(entry.recorded.threads)", row.name, Format.time(row.summary.median),
-                    row.summary.medianInterval.map(Format.interval) ?? "too few samples",
-                    row.tokensPerSecond.map(Format.count) ?? "–", row.shareText,
-                ]
-                    + rivals.map { name in
-                        entry.rows.first { $0.name == name && $0.program == nil }?.speedup?.text ?? "–"
-                    })
+                figures + ratios + [row.tokensPerSecond.map(Format.count) ?? "–", row.shareText, row.name]
+                    + sizes.map { "\($0)" } + [weights, "\(entry.recorded.threads)"])
         }
+        // A column that says the same everywhere says it once, above.
+        if measured.count == 1 { table.drop(rivals.count + 5) }
         return .element("section") {
             Markup.element("h2") { "At a glance" }
+            if measured.count == 1, let name = measured.first {
+                Markup.element("p", ["class": "note"]) { "Of the \(name), each workload." }
+            }
             Markup.element("div", ["class": "card"]) { table.markup("glance") }
         }
     }

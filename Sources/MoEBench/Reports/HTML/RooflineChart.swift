@@ -10,7 +10,7 @@
 /// Source: Williams, Waterman, Patterson, "Roofline: An Insightful Visual Performance Model for Multicore Architectures", 2009.
 enum RooflineChart {
     static func figure(_ entry: ReportData.Entry) -> Markup? {
-        let points = entry.rows.compactMap { row -> (row: ReportData.Row, intensity: Double, rate: Double)? in
+        let points = entry.byImportance.compactMap { row -> (row: ReportData.Row, intensity: Double, rate: Double)? in
             guard let rate = row.flopsPerSecond, row.work.bytes > 0 else { return nil }
             return (row, Double(row.work.flops) / Double(row.work.bytes), rate * 1e-9)
         }
@@ -32,7 +32,7 @@ enum RooflineChart {
 
         let height = 300.0
         let ridge = slopes.map { peak / $0.rate }
-        let x = Scale.logarithmic(points.map(\.intensity) + ridge, padding: 2, from: Plot.left, to: Plot.right)
+        let x = Scale.logarithmic(points.map(\.intensity) + ridge, padding: 4, from: Plot.left, to: Plot.right)
         let y = Scale.logarithmic(points.map(\.rate) + [peak], padding: 2, from: height - 46, to: 28)
         var table = PageTable(["", "FLOP a byte", "GFLOP/s", "limit", "of limit"], text: [0, 3])
         for point in points {
@@ -96,7 +96,7 @@ enum RooflineChart {
         let angle = atan2(end.y - start.y, end.x - start.x)
         let text = "\(slope.name) \(Format.significant(slope.rate)) GB/s"
         let length = hypot(end.x - start.x, end.y - start.y)
-        guard length > 5.6 * Double(text.count) + 8 else { return .empty }
+        guard length > 5.2 * Double(text.count) + 8 else { return .empty }
         let offset = below ? 14.0 : -6.0
         return Plot.text(
             text, x: start.x + 8 * cos(angle) - offset * sin(angle), y: start.y + 8 * sin(angle) + offset * cos(angle),

@@ -14,7 +14,8 @@ enum SampleStrips {
             return [0.01, 0.95].map { Summary.quantile($0, ofSorted: sorted) / row.summary.median }
         }
         let x = Scale.logarithmic(
-            spread.map { min(max($0, 0.25), 4) } + [0.8, 1.25], padding: 1.05, from: 12, to: Plot.right)
+            spread.map { min(max($0, 0.25), 4) } + [0.8, 1.25], padding: 1.05, from: 12, to: Plot.right - 36)
+        let ticks = [0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 3, 4].filter(x.domain.contains)
         var table = PageTable([
             "", "samples", "least", "p25", "median", "95 % interval", "p75", "p95", "p99", "greatest",
         ])
@@ -48,13 +49,13 @@ enum SampleStrips {
                 ? "Of more than \(strokes) samples, \(strokes) that lie evenly in their order are drawn." : nil,
             table: table.markup("samples")
         ) {
-            for tick in x.ticks { Plot.line(x(tick), top, x(tick), bottom, style: "rule") }
+            for tick in ticks { Plot.line(x(tick), top, x(tick), bottom, style: "rule") }
             Plot.line(x(1), top, x(1), bottom, style: "unity")
             for (index, row) in rows.enumerated() {
                 strip(row, y: top + Double(index) * step, x)
             }
             Plot.line(x.start, bottom, x.end, bottom, style: "base")
-            Plot.below(x, bottom, "time beside the row's median (log)") { Format.fixed($0, $0 < 1 ? 2 : 1) + "×" }
+            Plot.below(x, bottom, "time beside the row's median (log)", ticks: ticks) { Format.axis($0) + "×" }
         }
     }
 
@@ -62,14 +63,7 @@ enum SampleStrips {
         let sorted = row.samples.sorted()
         let median = row.summary.median
         let values = "\(Format.time(median)), n = \(row.summary.count)"
-        var parts = [
-            Plot.text(
-                Plot.fit(
-                    row.name + (row.program == nil ? "" : " (external)"),
-                    room: Plot.right - 20 - 6.4 * Double(values.count)),
-                x: 12, y: y + 13, style: "label"),
-            Plot.text(values, x: Plot.right, y: y + 13, anchor: .end, style: "value"),
-        ]
+        var parts = Plot.row(row.name + (row.program == nil ? "" : " (external)"), value: values, y: y)
         let low = Summary.quantile(0.25, ofSorted: sorted) / median,
             high = Summary.quantile(0.75, ofSorted: sorted) / median
         parts.append(
@@ -97,7 +91,7 @@ enum SampleStrips {
         let above = sorted.count { $0 / median > x.domain.upperBound },
             below = sorted.count { $0 / median < x.domain.lowerBound }
         if above > 0 {
-            parts.append(Plot.text("+\(above) ▸", x: Plot.right + 2, y: y + 32, anchor: .end, style: "beyond"))
+            parts.append(Plot.text("+\(above) ▸", x: Plot.right, y: y + 32, anchor: .end, style: "beyond"))
         }
         if below > 0 { parts.append(Plot.text("◂ +\(below)", x: 10, y: y + 32, style: "beyond")) }
         return parts

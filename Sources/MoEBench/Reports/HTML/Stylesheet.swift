@@ -27,7 +27,8 @@ extension Markup {
         .card{margin-bottom:18px}
         .plot{overflow-x:auto}
         .plot svg{display:block;width:100%;max-width:560px;height:auto;margin:0 auto}
-        svg text{font-family:inherit;font-size:12px;fill:var(--ink)}
+        svg text{font-family:inherit;font-size:12px;fill:var(--ink);paint-order:stroke;stroke:var(--card);stroke-width:3px;
+        stroke-linejoin:round}
         svg .tick,svg .axis,svg .roofname,svg .beyond{fill:var(--soft)}
         svg .tick,svg .roofname,svg .beyond{font-size:11px}
         svg .tick,svg .value,td,.num{font-variant-numeric:tabular-nums}
@@ -65,7 +66,7 @@ extension Markup {
         th:first-child,td:first-child{padding-left:0}
         th:last-child,td:last-child{padding-right:0}
         th{font-weight:500}
-        thead th{color:var(--soft);vertical-align:bottom}
+        thead th{color:var(--soft);vertical-align:bottom;white-space:normal}
         .text{text-align:left}
         tr.strong td,tr.strong th{font-weight:650}
         tbody tr:last-child td,tbody tr:last-child th{border-bottom:0}
@@ -74,6 +75,7 @@ extension Markup {
         dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
         footer{color:var(--soft);font-size:.8125rem;margin-top:44px}
         @media (max-width:520px){main{padding:20px 12px 40px}figure,.card{padding:14px 10px}h2{margin-top:32px}
+        svg text{font-size:13px}svg .tick,svg .roofname,svg .beyond{font-size:12px}
         dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}}
         @media print{body{background:#fff}figure,.card{break-inside:avoid}}
         """)

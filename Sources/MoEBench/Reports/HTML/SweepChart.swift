@@ -78,7 +78,7 @@ enum SweepChart {
         var order: [String] = []
         var lines: [String: Line] = [:]
         for entry in group.entries {
-            for row in entry.rows where name == nil || row.name == name {
+            for row in entry.byImportance where name == nil || row.name == name {
                 let key = row.name + (row.program.map { ", \($0)" } ?? "")
                 if lines[key] == nil { order.append(key) }
                 lines[key] = Line(
@@ -86,7 +86,6 @@ enum SweepChart {
                     points: (lines[key]?.points ?? []) + [(Double(group.parameter.value(entry)), row)])
             }
         }
-        // The whole first; parts of it and what has one point say less.
         return order.compactMap { lines[$0] }.filter { $0.points.count > 1 }
     }
 
