@@ -73,9 +73,7 @@ package struct ReportData: Sendable {
     package var isEmpty: Bool { entries.isEmpty && serving.isEmpty }
 
     private static func entry(_ entry: RecordedResults.Entry, file: Int) -> Entry {
-        let names = entry.measurements.map(\.subject.name)
-        let reference =
-            [WorkloadRunner.wholeLayer, SpecialisationAblation.specialised].first(where: names.contains) ?? names.first
+        let reference = reference(of: entry)
         let own = entry.measurements.first { $0.subject.name == reference }
         let factor = own.map { RatioInterval.Factor($0.nanoseconds.map(Double.init)) }
         func row(_ timing: some Timing, program: String? = nil, error: Double? = nil) -> Row? {
@@ -105,6 +103,13 @@ package struct ReportData: Sendable {
             reference: reference, label: entry.workload.name)
     }
 
+    /// Older files do not say it. Where it has no measurement there is none: nothing else may take its place.
+    private static func reference(of entry: RecordedResults.Entry) -> String? {
+        let names = entry.measurements.map(\.subject.name)
+        let known = entry.reference.map { [$0] } ?? [WorkloadRunner.wholeLayer, SpecialisationAblation.specialised]
+        return known.first(where: names.contains)
+    }
+
     /// Parts of the layer: no rivals of it.
     private static let stages: Set<String> = Set([LayerStage.Stage.gating, .routing, .experts].map(\.rawValue))
 
@@ -117,20 +122,32 @@ package struct ReportData: Sendable {
             for (index, traits) in zip(indices, traits) {
                 entries[index].label = ([entries[index].label] + telling.map { traits[$0] }).joined(separator: " · ")
             }
+            // The same thing measured again: what is left is where it was, and from which file.
+            for last in [machine(of:), file(of:)] {
+                for same in Dictionary(grouping: indices, by: { entries[$0].label }).values where same.count > 1 {
+                    for index in same { entries[index].label += " · " + last(entries[index]) }
+                }
+            }
         }
     }
 
     private func traits(of entry: Entry) -> [String] {
-        let recorded = entry.recorded, workload = recorded.workload, machine = inputs[entry.file].results.machine
+        let recorded = entry.recorded, workload = recorded.workload
         return [
             "T \(workload.tokens)", "H \(workload.hidden)", "F \(workload.expertHidden)", "E \(workload.experts)",
             "k \(workload.topK)", workload.dtype, "\(workload.arithmetic.rawValue) activations",
             workload.expert.rawValue, workload.activation.rawValue, "\(workload.router.rawValue) router",
             "\(recorded.threads) thread\(recorded.threads == 1 ? "" : "s")", recorded.instructionSet,
             "\((recorded.caches ?? .warm).rawValue) caches", "seed \(workload.seed)",
-            machine.processor + (machine.caches == "unknown" ? "" : " (\(machine.caches))"), inputs[entry.file].name,
         ]
     }
+
+    private func machine(of entry: Entry) -> String {
+        let machine = inputs[entry.file].results.machine
+        return machine.processor + (machine.caches == "unknown" ? "" : " (\(machine.caches))")
+    }
+
+    private func file(of entry: Entry) -> String { inputs[entry.file].name }
 }
 
 extension Speedup {

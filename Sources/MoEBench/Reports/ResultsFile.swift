@@ -23,6 +23,8 @@ package struct ResultsFile: Encodable, Sendable {
 
         package let workload: Workload
         package let inputHash: String
+        /// The row that others are compared with.
+        package let reference: String?
         package let threads: Int
         package let instructionSet: String
         /// As `--tuning` takes it; nil on a GPU.
@@ -45,6 +47,7 @@ package struct ResultsFile: Encodable, Sendable {
         package init(_ report: WorkloadReport) {
             workload = report.workload
             inputHash = report.comparison.inputHash
+            reference = report.reference
             threads = report.threads
             instructionSet = report.instructionSet
             tuning = report.tuning

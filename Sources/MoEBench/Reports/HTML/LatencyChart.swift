@@ -40,9 +40,12 @@ enum LatencyChart {
             Plot.axes(
                 x: x, y: y, xLabel: "time (log)", yLabel: "requests within it", yTicks: [0, 0.25, 0.5, 0.75, 0.95],
                 xFormat: Format.timeAxis, yFormat: { Format.fixed($0 * 100, 0) + " %" })
-            for (_, _, objective) in curves {
+            for (name, _, objective) in curves {
                 if let objective, x.domain.contains(objective) {
                     Plot.line(x(objective), y.start, x(objective), y.end, style: "ideal")
+                    Plot.text(
+                        String(name.suffix(5).dropLast()), x: x(objective), y: y.end - 4, anchor: .middle, style: "tick"
+                    )
                 }
             }
             for (index, (_, sorted, _)) in curves.enumerated() {

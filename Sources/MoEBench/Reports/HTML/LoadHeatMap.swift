@@ -86,7 +86,7 @@ enum LoadHeatMap {
             Plot.text("0", x: left, y: y + 24, style: "tick")
             if busiest > 1.3 { Plot.text("1", x: left + 192 / busiest, y: y + 24, anchor: .middle, style: "tick") }
             Plot.text(Format.fixed(busiest, 1), x: left + 192, y: y + 24, anchor: .middle, style: "tick")
-            Plot.text("tokens, beside the mean (0: none)", x: left + 210, y: y + 9, style: "axis")
+            Plot.text("tokens beside the mean", x: left + 210, y: y + 9, style: "axis")
         }
     }
 

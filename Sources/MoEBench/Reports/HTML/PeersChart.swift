@@ -40,10 +40,10 @@ enum PeersChart {
                 "External timings are those programs' own, on the same weights and inputs; their outputs were checked by moe-bench.",
             table: table.markup("peers")
         ) {
-            for tick in x.ticks { Plot.line(x(tick), top, x(tick), bottom, style: "rule") }
             for (index, row) in rows.enumerated() {
                 let y = top + Double(index) * step
                 let series = row.program == nil ? 0 : 1
+                Plot.rules(x, x.ticks, y: y)
                 Plot.row(row.name + (row.program.map { ", \($0)" } ?? ""), value: Format.time(row.summary.median), y: y)
                 Plot.line(x.start, y + 25, x(row.summary.median), y + 25, style: "bar \(Plot.series(series))")
                 if let interval = row.summary.medianInterval {

@@ -226,17 +226,22 @@ struct PageTable {
 }
 
 extension Plot {
+    /// The lines of an axis behind what is drawn for a row; names stay free of them.
+    static func rules(_ x: Scale, _ ticks: [Double], y: Double) -> [Markup] {
+        ticks.map { line(x($0), y + 18, x($0), y + 38, style: $0 == 1 ? "unity" : "rule") }
+    }
+
     /// A row's name at the left and its figure at the right, above what is drawn for it.
     static func row(_ name: String, value: String, y: Double) -> [Markup] {
         [
-            text(fit(name, room: right - 24 - 6.6 * Double(value.count)), x: 12, y: y + 13, style: "label"),
+            text(fit(name, room: right - 20 - 7.4 * Double(value.count)), x: 12, y: y + 13, style: "label"),
             text(value, x: right, y: y + 13, anchor: .end, style: "value"),
         ]
     }
 
     /// Text cut to a width; the whole of it is in the table.
     static func fit(_ text: String, room: Double) -> String {
-        let characters = max(Int(room / 6.1), 4)
+        let characters = max(Int(room / 6.6), 4)
         return text.count <= characters ? text : text.prefix(characters - 1) + "…"
     }
 }

@@ -140,8 +140,8 @@ package struct ReportPage: Sendable {
     // MARK: The rows
 
     private var glance: Markup? {
-        let rows = data.entries.compactMap { entry in entry.referenceRow.map { (entry, $0) } }
-        guard !rows.isEmpty else { return nil }
+        guard !data.entries.isEmpty else { return nil }
+        let rows = data.entries.map { ($0, $0.referenceRow) }
         var rivals: [String] = []
         for (entry, _) in rows {
             for row in entry.rows where row.program == nil && row.speedup != nil && !rivals.contains(row.name) {
@@ -150,15 +150,17 @@ package struct ReportPage: Sendable {
         }
         // More than a handful would hide the rest; the chart has them all.
         rivals = Array(rivals.prefix(3))
-        let measured = Set(rows.map(\.1.name))
+        let measured = Set(rows.compactMap(\.1?.name))
         var table = PageTable(
             ["workload", "median", "95 % interval"] + rivals.map { "faster than \($0)" }
                 + ["tokens/s", "of ceiling", "measured", "T", "H", "F", "E", "k", "weights", "threads"],
             text: [0, rivals.count + 5, rivals.count + 11])
         for (entry, row) in rows {
             let workload = entry.recorded.workload
+            // What failed has no figures; it is not left out.
             let figures = [
-                entry.label, Format.time(row.summary.median), row.summary.medianInterval.map(Format.interval) ?? "–",
+                entry.label, row.map { Format.time($0.summary.median) } ?? "no result",
+                row?.summary.medianInterval.map(Format.interval) ?? "–",
             ]
             let ratios = rivals.map { name in
                 entry.rows.first { $0.name == name && $0.program == nil }?.speedup?.text ?? "–"
@@ -167,11 +169,13 @@ package struct ReportPage: Sendable {
             let weights =
                 workload.dtype + (workload.arithmetic == .exact ? "" : ", \(workload.arithmetic.rawValue) activations")
             table.rows.append(
-                figures + ratios + [row.tokensPerSecond.map(Format.count) ?? "–", row.shareText, row.name]
+                figures + ratios + [
+                    row?.tokensPerSecond.map(Format.count) ?? "–", row?.shareText ?? "–", row?.name ?? "–",
+                ]
                     + sizes.map { "\($0)" } + [weights, "\(entry.recorded.threads)"])
         }
         // A column that says the same everywhere says it once, above.
-        if measured.count == 1 { table.drop(rivals.count + 5) }
+        if measured.count <= 1 { table.drop(rivals.count + 5) }
         return .element("section") {
             Markup.element("h2") { "At a glance" }
             if measured.count == 1, let name = measured.first {

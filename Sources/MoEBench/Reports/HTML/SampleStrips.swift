@@ -49,9 +49,8 @@ enum SampleStrips {
                 ? "Of more than \(strokes) samples, \(strokes) that lie evenly in their order are drawn." : nil,
             table: table.markup("samples")
         ) {
-            for tick in ticks { Plot.line(x(tick), top, x(tick), bottom, style: "rule") }
-            Plot.line(x(1), top, x(1), bottom, style: "unity")
             for (index, row) in rows.enumerated() {
+                Plot.rules(x, ticks, y: top + Double(index) * step)
                 strip(row, y: top + Double(index) * step, x)
             }
             Plot.line(x.start, bottom, x.end, bottom, style: "base")

@@ -46,10 +46,9 @@ enum SpeedupChart {
                 + (hasIdeal ? [.line("ideal: what the numbers of multiplications promise", style: "ideal")] : []),
             table: table.markup("speedup")
         ) {
-            for tick in x.ticks { Plot.line(x(tick), top, x(tick), bottom, style: "rule") }
-            Plot.line(x(1), top, x(1), bottom, style: "unity")
             for (index, bar) in bars.enumerated() {
                 let y = top + Double(index) * step
+                Plot.rules(x, x.ticks + [1], y: y)
                 Plot.row(bar.label, value: bar.ratio.text, y: y)
                 Plot.line(x(1), y + 25, x(bar.ratio.value), y + 25, style: "bar \(Plot.series(0))")
                 if let ideal = bar.ratio.ideal { Plot.line(x(ideal), y + 17, x(ideal), y + 33, style: "ideal") }

@@ -22,7 +22,7 @@ extension Markup {
         .facts{display:flex;flex-wrap:wrap;gap:2px 18px;color:var(--soft);font-size:.875rem;margin:0 0 14px;padding:0;list-style:none}
         .facts b{color:var(--ink);font-weight:600}
         .warn{background:var(--warnback);color:var(--warn);border-radius:8px;padding:10px 14px;margin:0 0 14px;max-width:none}
-        .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:18px;align-items:start}
+        .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,430px),1fr));gap:18px;align-items:start}
         figure,.card{background:var(--card);border:1px solid var(--edge);border-radius:10px;padding:16px 18px;margin:0;min-width:0}
         .card{margin-bottom:18px}
         .plot{overflow-x:auto}
@@ -68,6 +68,7 @@ extension Markup {
         th{font-weight:500}
         thead th{color:var(--soft);vertical-align:bottom;white-space:normal}
         .text{text-align:left}
+        td.text,tbody th.text{white-space:normal;min-width:7.5em}
         tr.strong td,tr.strong th{font-weight:650}
         tbody tr:last-child td,tbody tr:last-child th{border-bottom:0}
         code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;font-size:.8125rem;overflow-wrap:anywhere}
