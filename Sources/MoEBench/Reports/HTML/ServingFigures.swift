@@ -22,9 +22,9 @@ struct ServingFigures: Sendable {
     }
 
     /// Requests a second that kept the objective.
-    var goodput: Double { perSecond(good) }
+    var goodput: Double { perSecond(Double(good)) }
     /// Tokens that came, whatever became of their requests.
-    var tokensPerSecond: Double { perSecond(record.requests.reduce(0) { $0 + $1.generatedTokens }) }
+    var tokensPerSecond: Double { perSecond(record.requests.reduce(0) { $0 + Double($1.generatedTokens) }) }
 
     private static func toFirstToken(_ request: ServingRecord.Request) -> Double? {
         request.firstToken.map { $0 - request.arrival }
@@ -38,7 +38,7 @@ struct ServingFigures: Sendable {
 
     func count(_ outcome: ServingRecord.Outcome) -> Int { record.requests.count { $0.outcome == outcome } }
 
-    private func perSecond(_ amount: Int) -> Double { record.seconds > 0 ? Double(amount) / record.seconds : 0 }
+    private func perSecond(_ amount: Double) -> Double { record.seconds > 0 ? amount / record.seconds : 0 }
 
     /// nil where too few requests carry it.
     static func percentile(_ q: Double, of sorted: [Double]) -> Double? {
