@@ -18,6 +18,15 @@ enum CommonOptions {
     static let json = Option(
         "json", "FILE", aliases: ["output-file"], help: "write samples and everything about them to FILE")
 
+    static let save = Option(
+        "save", "NAME",
+        help: "keep the run under NAME, for moe-bench diff; in .moe-bench, or where MOE_BENCH_BASELINES says")
+
+    static func save(_ arguments: Arguments) throws -> Baselines.Place? {
+        guard let name = try arguments.text("save") else { return nil }
+        return try Baselines.current().place(name)
+    }
+
     static func threads(_ arguments: Arguments) throws(UsageError) -> Int? {
         try arguments.number("threads", in: 1...ThreadPool.maximumThreads)
     }

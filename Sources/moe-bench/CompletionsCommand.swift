@@ -20,7 +20,7 @@ enum CompletionsCommand: Command {
         guard let shell = try arguments.choice("shell", CompletionScript.Shell.self) else {
             throw UsageError("no shell is named; expected one of \(shells.joined(separator: ", "))")
         }
-        Terminal.printBare(CompletionScript(MoEBenchMain.tool).text(for: shell))
+        Terminal.show(CompletionScript(MoEBenchMain.tool).text(for: shell))
         return .success
     }
 }

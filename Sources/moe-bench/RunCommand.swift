@@ -70,7 +70,7 @@ enum RunCommand: Command {
         CommonOptions.tuning, CommonOptions.seed,
         Option(
             "skip-impossible", help: "leaves combinations out that cannot be, and lists them, in place of refusing all"),
-        CommonOptions.json,
+        CommonOptions.json, CommonOptions.save,
     ]
 
     /// What a named workload says itself.
@@ -103,6 +103,7 @@ enum RunCommand: Command {
         settings.skipped = sweep.skipped
         settings.device = device
         settings.caches = caches
+        settings.save = try CommonOptions.save(arguments)
         return try SuiteRunner(settings).run()
     }
 

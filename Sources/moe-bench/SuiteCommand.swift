@@ -15,8 +15,8 @@ enum SuiteCommand: Command {
         ),
     ]
     static let options = [
-        CommonOptions.json, CommonOptions.device, CommonOptions.caches, CommonOptions.threads, CommonOptions.seed,
-        CommonOptions.instructionSet, CommonOptions.tuning,
+        CommonOptions.json, CommonOptions.save, CommonOptions.device, CommonOptions.caches, CommonOptions.threads,
+        CommonOptions.seed, CommonOptions.instructionSet, CommonOptions.tuning,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
@@ -35,6 +35,7 @@ enum SuiteCommand: Command {
             command: Array(CommandLine.arguments.dropFirst()))
         settings.device = device
         settings.caches = caches
+        settings.save = try CommonOptions.save(arguments)
         return try SuiteRunner(settings).run()
     }
 }

@@ -11,14 +11,22 @@ package struct UsageError: Error, Sendable, Hashable, CustomStringConvertible {
 package struct Arguments: Sendable, Hashable {
     private var values: [String: String] = [:]
     private var switches: Set<String> = []
+    /// Words without an option's name, in order, of a command that takes several.
+    package private(set) var operands: [String] = []
 
-    /// - Parameter operand: the option whose value may stand there without its name, once.
+    /// - Parameters:
+    ///   - operand: the option whose value may stand there without its name, once.
+    ///   - most: how many other words may stand there without a name.
     package init(
-        _ words: some Sequence<String>, options: [Option], operand: String? = nil
+        _ words: some Sequence<String>, options: [Option], operand: String? = nil, operands most: Int = 0
     ) throws(UsageError) {
         var rest = Array(words)[...]
         while let word = rest.popFirst() {
             guard word.hasPrefix("-"), word != "-" else {
+                if operands.count < most {
+                    operands.append(word)
+                    continue
+                }
                 guard let operand, values[operand] == nil else { throw UsageError("unexpected argument \"\(word)\"") }
                 values[operand] = word
                 continue

@@ -13,7 +13,8 @@ package struct CommandLineTool {
     package func run(_ words: [String]) -> ExitCode {
         do {
             let (command, rest) = try command(words)
-            let arguments = try Arguments(rest, options: command.options + [.help], operand: command.operand)
+            let arguments = try Arguments(
+                rest, options: command.options + [.help], operand: command.operand, operands: command.operands)
             if arguments.has("help") {
                 Terminal.print(HelpText.command(command, subcommands: command == root ? subcommands : []))
                 return .success

@@ -14,7 +14,8 @@ package enum HelpText {
         lines += ["", "Options:"]
         lines += columns(
             (command.options + [.help]).map { ("--\($0.name)" + ($0.placeholder.map { " \($0)" } ?? ""), text($0)) })
-        lines += ["", "Exit status: 0 done, 1 failed or a wrong result, 64 bad command line, 130 interrupted."]
+        let own = command.exitStatuses.map { " \($0.code.rawValue) \($0.meaning)," }.joined()
+        lines += ["", "Exit status: 0 done, 1 failed or a wrong result,\(own) 64 bad command line, 130 interrupted."]
         return lines.joined(separator: "\n")
     }
 

@@ -11,6 +11,8 @@ package struct RecordedResults: Decodable, Sendable {
     package struct Entry: Decodable, Sendable {
         package let workload: Workload
         package let inputHash: String
+        /// The row that others are compared with; nil in files of a time when it was not recorded.
+        package let reference: String?
         package let threads: Int
         package let instructionSet: String
         /// nil on a GPU, and in files of a time when it was not recorded.

@@ -23,6 +23,8 @@ package struct ResultsFile: Encodable, Sendable {
 
         package let workload: Workload
         package let inputHash: String
+        /// The row that others are compared with.
+        package let reference: String?
         package let threads: Int
         package let instructionSet: String
         /// As `--tuning` takes it; nil on a GPU.
@@ -45,6 +47,7 @@ package struct ResultsFile: Encodable, Sendable {
         package init(_ report: WorkloadReport) {
             workload = report.workload
             inputHash = report.comparison.inputHash
+            reference = report.reference
             threads = report.threads
             instructionSet = report.instructionSet
             tuning = report.tuning
@@ -102,7 +105,7 @@ package struct ResultsFile: Encodable, Sendable {
     /// Writes the file whole or not at all: beside its place, then renamed.
     package func write(to path: String) throws(MoEError) { try Self.write(json, to: path) }
 
-    /// The same for another file of JSON.
+    /// The same for another file.
     static func write(_ json: () throws -> Data, to path: String) throws(MoEError) {
         try checkWritable(path)
         do {
@@ -133,7 +136,7 @@ package struct ResultsFile: Encodable, Sendable {
         }
     }
 
-    private static func reason(_ error: any Error) -> String {
+    static func reason(_ error: any Error) -> String {
         if let error = error as? CocoaError, let cause = error.underlying as? POSIXError {
             return "error \(cause.code.rawValue)"
         }

@@ -49,8 +49,8 @@ package struct Terminal: Sendable, Hashable {
     /// Writes to standard output at once: a report that appears row by row must not sit in a buffer.
     package static func print(_ text: String) { write(text + "\n", to: STDOUT_FILENO) }
 
-    /// The same of text that ends its own last line.
-    package static func printBare(_ text: String) { write(text, to: STDOUT_FILENO) }
+    /// Writes text that ends its own lines to standard output.
+    package static func show(_ text: String) { write(text, to: STDOUT_FILENO) }
 
     static func write(_ text: String, to descriptor: Int32) {
         var bytes = Array(text.utf8)[...]

@@ -14,6 +14,8 @@ package struct SuiteRunner {
         package var device = Device.cpu
         package var caches = CacheState.warm
         package var json: String?
+        /// Where a complete run is kept for comparisons.
+        package var save: Baselines.Place?
         package var command: [String]
 
         package init(
@@ -49,6 +51,7 @@ package struct SuiteRunner {
 
     package func run() throws(MoEError) -> ExitCode {
         if let json = settings.json { try ResultsFile.checkWritable(json) }
+        try settings.save?.prepare()
         let signals = Signals()
         defer { withExtendedLifetime(signals) {} }
         let interruption = signals.interruption
@@ -127,6 +130,11 @@ package struct SuiteRunner {
         }
         let isPartial = interruption.isRequested || problem != nil
         try write(isPartial: isPartial)
+        if let save = settings.save {
+            try save.keep(
+                ResultsFile(
+                    reports: reports, build: build, command: settings.command, machine: machine, partial: isPartial))
+        }
         if let problem { throw problem }
         if interruption.isRequested {
             Terminal.complain("interrupted; results so far are \(settings.json.map { "in \($0)" } ?? "above")")

@@ -63,4 +63,13 @@ import Testing
         let error = #expect(throws: UsageError.self) { try parse("--dtype", "bf15").choice("dtype", ElementType.self) }
         #expect("\(try #require(error))".contains("Did you mean bf16?"))
     }
+
+    @Test func severalOperands() throws {
+        let options = [Option("html", "FILE", help: "")]
+        let arguments = try Arguments(["a.json", "--html", "-", "b.json"], options: options, operands: 2)
+        #expect(arguments.operands == ["a.json", "b.json"])
+        #expect(try arguments.text("html") == "-")
+        #expect(throws: UsageError.self) { try Arguments(["a", "b", "c"], options: options, operands: 2) }
+        #expect(try Arguments([], options: options, operands: 2).operands.isEmpty)
+    }
 }
