@@ -14,7 +14,8 @@ enum MoEBenchMain {
         let tool = CommandLineTool(
             root: SuiteCommand.self,
             subcommands: [
-                RunCommand.self, AblateCommand.self, ForwardCommand.self, InspectCommand.self, QuantiseCommand.self,
+                RunCommand.self, AblateCommand.self, ServeCommand.self, ForwardCommand.self, InspectCommand.self,
+                QuantiseCommand.self,
                 InfoCommand.self, SelfTestCommand.self,
             ])
         exit(tool.run(Array(CommandLine.arguments.dropFirst())).rawValue)
