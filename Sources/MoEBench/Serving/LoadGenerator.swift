@@ -9,16 +9,19 @@ package struct LoadGenerator<Model: MoEEngineModel>: Sendable {
     package let engine: MoEEngine<Model>
     package let clock: any ServingClock
     package let interruption: Interruption
+    /// Where senders run; nil for Swift's pool. A simulation has them on the engine's thread, between its steps.
+    package let executor: (any TaskExecutor)?
     /// A request's prompt, [tokens, width].
     package let prompt: @Sendable (ServingLoad.Request) -> [Model.Element]
 
     package init(
         engine: MoEEngine<Model>, clock: any ServingClock, interruption: Interruption,
-        prompt: @escaping @Sendable (ServingLoad.Request) -> [Model.Element]
+        executor: (any TaskExecutor)? = nil, prompt: @escaping @Sendable (ServingLoad.Request) -> [Model.Element]
     ) {
         self.engine = engine
         self.clock = clock
         self.interruption = interruption
+        self.executor = executor
         self.prompt = prompt
     }
 
@@ -30,39 +33,39 @@ package struct LoadGenerator<Model: MoEEngineModel>: Sendable {
 
     /// Runs the schedule to its end, or until it is interrupted: then those under way are given up, and those whose time has not come
     /// are not in the result.
-    ///
-    /// - Parameter isolation: Where senders run: a simulation has them on the engine's actor, between its steps.
-    package func run(
-        _ schedule: [ServingLoad.Request], isolation: isolated (any Actor)? = #isolation
-    ) async -> [Answer] {
-        let underWay = UnderWay()
-        var senders: [Task<Answer, Never>] = []
-        for request in schedule {
-            await clock.sleep(until: request.arrival, isIdle: underWay.isNone, isolation: isolation)
-            if interruption.isRequested { break }
-            underWay.begin()
-            senders.append(
-                Task {
-                    let answer = await serve(request, isolation: isolation)
-                    if underWay.end() { clock.becameIdle() }
-                    return answer
-                })
-        }
-        let senderTasks = senders
+    package func run(_ schedule: [ServingLoad.Request]) async -> [Answer] {
+        let senders = await withTaskExecutorPreference(executor) { await send(schedule) }
         // An interruption may come while the last ones are served.
         let watch = Task {
             while !interruption.isRequested {
                 do { try await Task.sleep(for: .milliseconds(20)) } catch { return }
             }
-            for sender in senderTasks { sender.cancel() }
+            for sender in senders { sender.cancel() }
         }
         var answers: [Answer] = []
-        for sender in senderTasks { answers.append(await sender.value) }
+        for sender in senders { answers.append(await sender.value) }
         watch.cancel()
         return answers
     }
 
-    private func serve(_ request: ServingLoad.Request, isolation: isolated (any Actor)?) async -> Answer {
+    private func send(_ schedule: [ServingLoad.Request]) async -> [Task<Answer, Never>] {
+        let underWay = UnderWay()
+        var senders: [Task<Answer, Never>] = []
+        for request in schedule {
+            await clock.sleep(until: request.arrival, isIdle: underWay.isNone)
+            if interruption.isRequested { break }
+            underWay.begin()
+            senders.append(
+                Task(executorPreference: executor) {
+                    let answer = await serve(request)
+                    if underWay.end() { clock.becameIdle() }
+                    return answer
+                })
+        }
+        return senders
+    }
+
+    private func serve(_ request: ServingLoad.Request) async -> Answer {
         var generated = 0
         var first: Double?
         var end = 0.0
@@ -72,7 +75,7 @@ package struct LoadGenerator<Model: MoEEngineModel>: Sendable {
             let generation = try await engine.submit(prompt: prompt(request), outputTokens: request.outputTokens)
             if request.cancelAfter == 0 { generation.cancel() }
             var rows = generation.makeAsyncIterator()
-            while try await rows.next(isolation: isolation) != nil {
+            while try await rows.next() != nil {
                 end = clock.now
                 first = first ?? end
                 generated += 1

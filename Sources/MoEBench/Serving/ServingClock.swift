@@ -6,7 +6,7 @@ package protocol ServingClock: Sendable {
     /// Returns at a time, or somewhat later, or before where the run is to end.
     ///
     /// - Parameter isIdle: No request is under way, so that nothing happens until then.
-    func sleep(until time: Double, isIdle: Bool, isolation: isolated (any Actor)?) async
+    func sleep(until time: Double, isIdle: Bool) async
 
     /// The last request that was under way is over: a clock that only work moves would stand still now.
     func becameIdle()
@@ -21,7 +21,7 @@ package struct RealServingClock: ServingClock {
 
     package var now: Double { (ContinuousClock.now - start) / .seconds(1) }
 
-    package func sleep(until time: Double, isIdle: Bool, isolation: isolated (any Actor)?) async {
+    package func sleep(until time: Double, isIdle: Bool) async {
         // In short turns: whoever interrupts does not wait for the next arrival.
         while !interruption.isRequested, !Task.isCancelled {
             let rest = time - now

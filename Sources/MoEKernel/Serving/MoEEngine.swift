@@ -84,6 +84,9 @@ public actor MoEEngine<Model: MoEEngineModel> {
 
     public nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
 
+    /// The engine's thread as an executor of tasks: they run between steps, and a step comes only when none has anything to do.
+    package nonisolated var taskExecutor: any TaskExecutor { thread }
+
     // MARK: Requests
 
     /// Accepts a request, or turns it away at once: for a server that would rather tell its client than let it wait.
@@ -197,11 +200,11 @@ public actor MoEEngine<Model: MoEEngineModel> {
 
     // MARK: Steps
 
-    /// Has the thread take the next step after whatever was asked of the engine meanwhile.
+    /// Has the thread take the next step, after whatever was asked of the engine meanwhile.
     private func takeTurn() {
         guard !isTurnDue else { return }
         isTurnDue = true
-        thread.perform { [self] in assumeIsolated { $0.turn() } }
+        thread.takeTurn { [self] in assumeIsolated { $0.turn() } }
     }
 
     private func turn() {

@@ -7,13 +7,13 @@ final class SimulatedClock: ServingClock, @unchecked Sendable {
     private(set) var now = 0.0
     private var sleepers: [(time: Double, continuation: CheckedContinuation<Void, Never>)] = []
 
-    func sleep(until time: Double, isIdle: Bool, isolation: isolated (any Actor)?) async {
+    func sleep(until time: Double, isIdle: Bool) async {
         if now >= time { return }
         if isIdle {
             now = time
             return
         }
-        await withCheckedContinuation(isolation: isolation) { sleepers.append((time, $0)) }
+        await withCheckedContinuation { sleepers.append((time, $0)) }
     }
 
     func becameIdle() {
@@ -98,7 +98,7 @@ struct Simulation {
                 layers: 1, threads: 1, instructionSet: "none", device: "none", build: "test",
                 arrivals: load.arrivals.rawValue, rate: load.rate, seed: load.seed,
                 maximumWaiting: limits.maximumWaiting, maximumRunning: limits.maximumRunning,
-                maximumBatchTokens: limits.maximumBatchTokens, objective: .init(firstToken: 1, perToken: 0.1),
+                maximumBatchTokens: limits.maximumBatchTokens, objective: .init(firstToken: 3, perToken: 0.3),
                 seconds: now, peakBytes: nil, requests: requests, steps: recorder.steps, partial: false)
         }
     }
@@ -114,10 +114,10 @@ struct Simulation {
         recorder.start(clock)
         let schedule = load.schedule()
         let before = await engine.statistics
-        let generator = LoadGenerator(engine: engine, clock: clock, interruption: Interruption()) {
-            [Int32](repeating: 7, count: $0.promptTokens)
-        }
-        let answers = await generator.run(schedule, isolation: engine)
+        let generator = LoadGenerator(
+            engine: engine, clock: clock, interruption: Interruption(), executor: engine.taskExecutor
+        ) { [Int32](repeating: 7, count: $0.promptTokens) }
+        let answers = await generator.run(schedule)
         await engine.shutdown()
         return Outcome(
             schedule: schedule, answers: answers, before: before, after: await engine.statistics, recorder: recorder,

@@ -176,9 +176,9 @@ import Testing
     @Test func cancelledRequestsLeaveAtTheNextStep() async throws {
         let model = TokenModel()
         let log = model.log
-        let engine = try MoEEngine(model, limits: try Self.limits(running: 1))
+        let engine = try MoEEngine(model, limits: try Self.limits(running: 1, sequence: 1 << 30))
         let generations = try await engine.between { engine in
-            try (0..<3).map { try engine.submit(prompt: Self.prompt($0, 2), outputTokens: $0 == 0 ? 200 : 4) }
+            try (0..<3).map { try engine.submit(prompt: Self.prompt($0, 2), outputTokens: $0 == 0 ? 1 << 29 : 4) }
         }
         var rows = generations[0].makeAsyncIterator()
         #expect(try await rows.next() != nil)
