@@ -8,7 +8,8 @@
 
 /// One line on standard error that says what is going on; silent unless that is a terminal.
 package struct ProgressLine: Sendable {
-    private let isShown: Bool
+    /// Whether anything is shown at all.
+    package let isShown: Bool
 
     package init(_ terminal: Terminal) { isShown = terminal.hasProgress }
 
