@@ -15,7 +15,7 @@ enum MoEBenchMain {
             root: SuiteCommand.self,
             subcommands: [
                 RunCommand.self, AblateCommand.self, ForwardCommand.self, InspectCommand.self, QuantiseCommand.self,
-                InfoCommand.self, SelfTestCommand.self,
+                ComparePeersCommand.self, InfoCommand.self, SelfTestCommand.self,
             ])
         exit(tool.run(Array(CommandLine.arguments.dropFirst())).rawValue)
     }

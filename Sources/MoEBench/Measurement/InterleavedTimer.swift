@@ -71,13 +71,19 @@ package struct InterleavedTimer: Sendable {
 
     /// Measures all contenders. A rate that no machine could reach is measured once more before it counts as a failure: the
     /// ceiling beside it may have been disturbed.
-    package func compare(_ contenders: [Contender], inputs: Inputs, ceilings sampler: CeilingSampler) -> Comparison {
+    ///
+    /// - Parameter interlude: Called at the end of every round, for turns of somebody whose calls are not timed here. What is measured
+    ///   once more begins with round 0 again.
+    package func compare(
+        _ contenders: [Contender], inputs: Inputs, ceilings sampler: CeilingSampler,
+        interlude: (_ round: Int, _ rounds: Int) -> Void = { _, _ in }
+    ) -> Comparison {
         let inputHash = inputs.hash
         var attempt = 1
         while true {
             sampler.restart()
             let tracks = contenders.map { Track($0, inputs: inputs, inputHash: inputHash) }
-            measure(tracks, sampler)
+            measure(tracks, sampler, interlude)
             let ceilings = sampler.ceilings
             for track in tracks { track.refuseImpossible(ceilings) }
             if attempt == 1, !interruption.isRequested, tracks.contains(where: \.isImpossible) {
@@ -90,7 +96,9 @@ package struct InterleavedTimer: Sendable {
         }
     }
 
-    private func measure(_ tracks: [Track], _ sampler: CeilingSampler) {
+    private func measure(
+        _ tracks: [Track], _ sampler: CeilingSampler, _ interlude: (_ round: Int, _ rounds: Int) -> Void
+    ) {
         for track in tracks where !interruption.isRequested { track.warmUp() }
         let counts = plan.samples(forSeconds: tracks.map(\.warmSeconds), weights: tracks.map(\.weight))
         rounds: for round in 0..<plan.rounds {
@@ -102,6 +110,7 @@ package struct InterleavedTimer: Sendable {
                     track.sample(checked: false)
                 }
             }
+            interlude(round, plan.rounds)
         }
         // The last call is always a checked one, however the rounds ended.
         for track in tracks where track.hasSamples || !interruption.isRequested { track.sample(checked: true) }

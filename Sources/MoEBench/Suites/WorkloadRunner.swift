@@ -34,7 +34,7 @@ package struct WorkloadReport: Sendable {
     /// Seconds of the first call, before anything was warm; nil where it was not timed.
     package var firstCall: Double?
     package let comparison: Comparison
-    package let notRun: [NotRun]
+    package var notRun: [NotRun]
     package let seconds: Double
     /// What earlier calls left in the processor's caches.
     package var caches = CacheState.warm
@@ -50,6 +50,8 @@ package struct WorkloadRunner: Sendable {
     package enum Contest: Sendable {
         /// The layer, its stages, and other ways to compute the same.
         case baselines
+        /// The layer and dense layers: what other libraries are compared with.
+        case dense
         /// The layer with tiles compiled for their shapes, and without.
         case specialisation
     }
@@ -94,7 +96,13 @@ package struct WorkloadRunner: Sendable {
         return min(workload.tokens, max(workload.tokens <= 64 ? affordable : min(affordable, 8), 1))
     }
 
-    package func run(_ workload: Workload, budget: Double) throws(MoEError) -> WorkloadReport {
+    /// - Parameters:
+    ///   - inputs: nil for those that follow from the workload's seed.
+    ///   - interlude: As ``InterleavedTimer/compare(_:inputs:ceilings:interlude:)`` calls it.
+    package func run(
+        _ workload: Workload, budget: Double, inputs given: Inputs? = nil,
+        interlude: (_ round: Int, _ rounds: Int) -> Void = { _, _ in }
+    ) throws(MoEError) -> WorkloadReport {
         let clock = ContinuousClock()
         let start = clock.now
         let configuration = try workload.configuration()  // names a bad size before anything is made
@@ -106,7 +114,7 @@ package struct WorkloadRunner: Sendable {
             configuration, weights: weights, pool: pool, instructionSet: instructionSet,
             arithmetic: workload.arithmetic,
             tuning: tuning)
-        let inputs = Inputs(workload)
+        let inputs = given ?? Inputs(workload)
         let tokensPerExpert = try Self.tokensPerExpert(layer, inputs)
 
         progress.show("\(workload.name): float64 reference")
@@ -121,7 +129,7 @@ package struct WorkloadRunner: Sendable {
                 configuration, form: workload.form, arithmetic: workload.arithmetic, tokensPerExpert: tokensPerExpert))
         let (contenders, notRun) =
             switch contest {
-            case .baselines: try baselines(trial)
+            case .baselines, .dense: try baselines(trial)
             case .specialisation: (try specialisation(trial), [])
             }
 
@@ -139,12 +147,12 @@ package struct WorkloadRunner: Sendable {
         ) { round, rounds in
             progress.show("\(workload.name): round \(round + 1) of \(rounds)")
         }
-        let comparison = timer.compare(contenders, inputs: inputs, ceilings: sampler)
+        let comparison = timer.compare(contenders, inputs: inputs, ceilings: sampler, interlude: interlude)
         progress.clear()
         return WorkloadReport(
             workload: workload, load: Self.load(tokensPerExpert), weightBytes: layer.weightByteCount,
             threads: pool.threads, instructionSet: instructionSet.rawValue, tuning: tuning.description,
-            reference: contest == .baselines ? Self.wholeLayer : SpecialisationAblation.specialised,
+            reference: contest == .specialisation ? SpecialisationAblation.specialised : Self.wholeLayer,
             checkedTokens: checked, comparison: comparison, notRun: notRun, seconds: (clock.now - start) / .seconds(1))
     }
 
@@ -180,7 +188,8 @@ package struct WorkloadRunner: Sendable {
         let (gating, experts) = (trial.gating, trial.experts)
         let check = LayerCheck(trial.oracle)
         var contenders: [Contender] = []
-        for (stage, work) in [(LayerStage.Stage.gating, gating), (.routing, .uncounted), (.experts, experts)] {
+        let stages: [(LayerStage.Stage, Work)] = [(.gating, gating), (.routing, .uncounted), (.experts, experts)]
+        for (stage, work) in contest == .dense ? [] : stages {
             let implementation = try LayerStage(
                 stage, of: trial.layer, subject: subject(stage.rawValue, workload), work: work, inputs: inputs)
             contenders.append(Contender(implementation, check: check, weight: 2))
@@ -213,6 +222,7 @@ package struct WorkloadRunner: Sendable {
                 workload, subject: subject(DenseIsoActive.name, workload), inputs: inputs,
                 workingSet: experts.workingSet))
 
+        if contest == .dense { return (contenders, notRun) }
         if workload.router != .softmax {
             notRun.append(.init(name: ScalarBaseline.name, reason: "it routes by softmax"))
         } else if workload.arithmetic != .exact {
@@ -268,7 +278,7 @@ package struct WorkloadRunner: Sendable {
     private func tooLong(_ work: Work) -> String { "\(Format.significant(Double(work.flops) * 1e-9)) GFLOP a call" }
 
     /// Tokens of every expert, for each batch.
-    private static func tokensPerExpert(_ layer: MoELayer, _ inputs: Inputs) throws(MoEError) -> [[Int]] {
+    static func tokensPerExpert(_ layer: MoELayer, _ inputs: Inputs) throws(MoEError) -> [[Int]] {
         var counts: [[Int]] = []
         for batch in inputs.batches {
             let x = try Tensor(shape: [inputs.tokens, inputs.hidden], batch)
