@@ -45,3 +45,25 @@ struct PeerCheck {
         }.max()
     }
 }
+
+/// The references that peers' outputs are compared with.
+struct PeerChecks {
+    private let layer: PeerCheck
+    private let dense: PeerCheck
+
+    init(
+        _ workload: Workload, _ configuration: MoEConfiguration, _ iso: MoEConfiguration, _ inputs: Inputs
+    ) throws(MoEError) {
+        let checked = WorkloadRunner.checkedTokens(workload)
+        func check(_ configuration: MoEConfiguration, sample: Int) throws(MoEError) -> PeerCheck {
+            let oracle = try LayerOracle(
+                configuration, source: try workload.weights.source(configuration), inputs: inputs, sample: sample,
+                seed: workload.seed)
+            return PeerCheck(oracle: oracle, workload: workload)
+        }
+        layer = try check(configuration, sample: checked)
+        dense = try check(iso, sample: min(checked, 4))
+    }
+
+    func of(_ kind: Peer.Kind) -> PeerCheck { kind == .denseIsoActive ? dense : layer }
+}

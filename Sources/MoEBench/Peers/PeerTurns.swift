@@ -13,6 +13,8 @@ final class PeerTurns {
         fileprivate(set) var nanoseconds: [UInt64] = []
         fileprivate(set) var failure: PeerFailure?
         fileprivate var calls = 0
+        /// Of bursts, whatever was in them.
+        fileprivate var spent = 0.0
 
         init(_ peer: Peer, _ worker: PeerWorker, _ check: PeerCheck, seconds: Double, error: Double) {
             self.peer = peer
@@ -38,15 +40,29 @@ final class PeerTurns {
 
     /// Every peer's burst of a round; in every second round the last comes first. Round 0 begins all anew.
     func take(round: Int, of rounds: Int) {
-        if round == 0 { for track in tracks { track.nanoseconds = [] } }
+        if round == 0 {
+            for track in tracks {
+                track.nanoseconds = []
+                track.spent = 0
+            }
+        }
         for track in round % 2 == 0 ? tracks : tracks.reversed() where track.failure == nil {
             if interruption.isRequested { return }
+            // Calls that take much longer than they did at first must not make the run endless.
+            let planned = Double(track.calls) * track.seconds
+            if track.spent > Self.patience * planned + 1, track.nanoseconds.count >= plan.minimumSamples { continue }
             let calls = track.calls * (round + 1) / rounds - track.calls * round / rounds
             if calls > 0 { burst(track, calls) }
         }
     }
 
+    /// Times what was planned that a peer may take.
+    private static let patience = 3.0
+
     private func burst(_ track: Track, _ calls: Int) {
+        let clock = ContinuousClock()
+        let start = clock.now
+        defer { track.spent += (clock.now - start) / .seconds(1) }
         do throws(PeerFailure) {
             let (times, y, batch) = try track.worker.time(
                 track.peer, calls: calls, expected: track.seconds, batches: inputs.batches.count,

@@ -64,8 +64,8 @@ final class PeerWorker {
     /// - Returns: the outputs of all batches, and what some calls took, in nanoseconds.
     func prepare(_ peer: Peer, batches: Int, elements: Int) throws(PeerFailure) -> (y: [Float], nanoseconds: [UInt64]) {
         let answer = try ask(.prepare, peer, within: patience.prepare)
-        let y = try exchange.take(Self.output, count: batches * elements)
-        return (y, try Self.times(answer))
+        let times = try Self.times(answer)
+        return (try exchange.take(Self.output, count: batches * elements), times)
     }
 
     /// Times calls, after one that is not timed.

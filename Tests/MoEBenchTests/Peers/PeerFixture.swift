@@ -89,8 +89,13 @@ final class PeerFixture {
         return peerRunner
     }
 
-    func report(_ peers: Set<Peer>, python: String? = nil, patience: Double = 20) throws -> WorkloadReport {
-        try runner(peers, python: python, patience: patience).run(workload, budget: 0.05)
+    func report(_ peers: Set<Peer>) throws -> WorkloadReport { try runner(peers).run(workload, budget: 0.05) }
+
+    /// Peers that were started and checked, and not timed.
+    func contest(_ peers: Set<Peer>, python: String? = nil, patience: Double = 20) throws -> PeerContest {
+        let contest = try PeerContest(runner(peers, python: python, patience: patience), workload)
+        contest.end()
+        return contest
     }
 
     /// Whether a process is there, be it a dead one that nobody collected.
