@@ -31,11 +31,12 @@ import Testing
             #expect(external.inputHash == report.comparison.inputHash)
             #expect(external.subject.threads == 1 && external.subject.dtype == "fp32")
         }
-        let layer = try #require(report.comparison.results.first { $0.subject.name == "whole layer" }?.measurement)
-        #expect(report.external[0].work == layer.work)
-        for name in [DenseAllExperts.name, DenseIsoActive.name] {
-            let ours = try #require(report.comparison.results.first { $0.subject.name == name }?.measurement)
-            #expect(report.external.first { $0.subject.name == "numpy-\(name)" }?.work == ours.work)
+        let ours = report.comparison.results.compactMap(\.measurement)
+        #expect(!ours.isEmpty)
+        let names = ["whole layer": "numpy-loop", "dense-all-experts": "numpy-dense-all-experts"]
+        for measurement in ours {
+            let name = names[measurement.subject.name] ?? "numpy-dense-iso-active"
+            #expect(report.external.first { $0.subject.name == name }?.work == measurement.work)
         }
         // Everybody is accounted for once.
         let accounted = report.external.map(\.subject.name) + report.notRun.map(\.name)
@@ -204,7 +205,7 @@ import Testing
         usleep(150_000)
         #expect(lines() == before)
         let peer = try #require(Peer.all.first)
-        _ = try worker.prepare(peer, batches: 1, elements: 64 * 32)
+        _ = try worker.prepare(peer, batches: 1, elements: 64 * 16)
         #expect(lines() >= before)
         worker.end()
         usleep(50_000)
@@ -214,21 +215,20 @@ import Testing
     }
 
     /// A wish to end is heard while a peer is waited for.
-    @Test func interruption() async throws {
+    @Test func interruption() throws {
         var script = PeerFixture.Script()
         script.prepare = "sleep 600"
         let fixture = try PeerFixture(script)
         let interruption = Interruption()
         let peers = try Self.named("numpy-loop,torch-eager")
         let runner = try fixture.runner(peers, interruption: interruption)
-        let start = ContinuousClock.now
-        let ending = Task.detached {
-            try await Task.sleep(for: .milliseconds(300))
+        let started = fixture.folder.appending(path: "started").path
+        Thread.detachNewThread {
+            while !FileManager.default.fileExists(atPath: started) { usleep(10_000) }
+            usleep(50_000)
             interruption.request()
         }
         let report = try runner.run(fixture.workload, budget: 0.05)
-        try await ending.value
-        #expect(ContinuousClock.now - start < .seconds(10))
         #expect(report.external.isEmpty)
         #expect(report.comparison.interrupted)
         #expect(fixture.started.count == 1 && fixture.started.allSatisfy { !PeerFixture.exists($0.pid) })
@@ -244,8 +244,8 @@ import Testing
         let shapes = Dictionary(uniqueKeysWithValues: weights.tensors.map { ($0.name, $0.shape) })
         #expect(
             shapes == [
-                "router": [4, 32], "gate": [4, 48, 32], "up": [4, 48, 32], "down": [4, 32, 48],
-                "iso_gate": [96, 32], "iso_up": [96, 32], "iso_down": [32, 96],
+                "router": [4, 16], "gate": [4, 24, 16], "up": [4, 24, 16], "down": [4, 16, 24],
+                "iso_gate": [48, 16], "iso_up": [48, 16], "iso_down": [16, 48],
             ])
         let configuration = try fixture.workload.configuration()
         let source = try fixture.workload.weights.source(configuration)
