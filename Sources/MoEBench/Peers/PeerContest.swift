@@ -82,7 +82,7 @@ final class PeerContest {
             if left.isEmpty { break }
             do throws(PeerFailure) {
                 runner.progress.show("\(workload.name): starting \(worker.library.rawValue)")
-                try work.checkMemory()
+                try work.checkMemory(for: worker.library)
                 try worker.start(threads: runner.pool.threads)
             } catch {
                 for peer in left { failures[peer] = error }

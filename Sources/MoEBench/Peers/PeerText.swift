@@ -21,9 +21,6 @@ package struct PeerText: Sendable {
             }
         }
         for external in report.external { table.add(row(external, "external", layer, error: external.error)) }
-        for left in report.notRun where left.reason != PeerText.notAskedFor {
-            table.add([left.name, "not run: \(left.reason)"], style: .faint)
-        }
         let programs = report.external.map(\.program).reduce(into: [String]()) { list, program in
             if !list.contains(program) { list.append(program) }
         }
@@ -33,8 +30,19 @@ package struct PeerText: Sendable {
         ] + table.render(terminal)
             + (report.external.isEmpty
                 ? [] : ["  external: timed by another program of itself, checked here against float64"])
-            + programs.map { "  " + $0 }
+            + programs.map { "  " + $0 } + notRun(report.notRun)
     }
+
+    private func notRun(_ all: [WorkloadReport.NotRun]) -> [String] {
+        let some = all.filter { $0.reason != Self.notAskedFor }
+        let width = some.map(\.name.count).max() ?? 0
+        return some.map { left in
+            let name = left.name + String(repeating: " ", count: width - left.name.count)
+            return terminal.styled("  \(name)  not run: \(left.reason)", .faint)
+        }
+    }
+
+    /// The reason of a peer that the command line leaves out; tables do not tell of it.
 
     static let notAskedFor = "not asked for"
 

@@ -50,11 +50,11 @@ struct PeerWork {
 
     /// Refuses to start a library that, with our own layer, would not find room for its weights. Where the system does not tell how much is
     /// free, nothing is refused.
-    func checkMemory() throws(PeerFailure) {
+    func checkMemory(for library: Peer.Library) throws(PeerFailure) {
         guard let free = Machine.availableBytes else { return }
         let weights = everyone.bytes + dense.workingSet
-        // The peer's, ours, and room to arrange its own.
-        let needed = 2 * weights + weights / 2 + 512 << 20
+        // Ours, the peer's, and room to arrange its own; ONNX Runtime packs them once more and keeps both.
+        let needed = weights + (library == .onnxruntime ? 5 : 3) * weights / 2 + 512 << 20
         guard needed <= free else { throw .noMemory(needed: needed, free: free) }
     }
 }

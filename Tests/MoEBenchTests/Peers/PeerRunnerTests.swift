@@ -5,7 +5,7 @@ import Testing
 @testable import MoEBench
 
 /// Comparisons with peers that are shell scripts: what counts, what does not, and why.
-@Suite struct PeerRunnerTests {
+@Suite(.serialized) struct PeerRunnerTests {
     private static func named(_ names: String) throws -> Set<Peer> { try Peer.named(names, option: "only") }
 
     private static func reason(_ report: WorkloadReport, _ name: String) throws -> String {
@@ -17,9 +17,14 @@ import Testing
     }
 
     @Test func honestPeersAreExternalMeasurements() throws {
-        let fixture = try PeerFixture()
         let peers = try Self.named("numpy,torch-eager")
-        let report = try fixture.report(peers)
+        var fixture = try PeerFixture()
+        var report = try fixture.report(peers)
+        // Beside other tests a ceiling may be disturbed so much that ours is refused.
+        for _ in 0..<5 where report.hasFailures {
+            fixture = try PeerFixture()
+            report = try fixture.report(peers)
+        }
         #expect(
             report.external.map(\.subject.name) == [
                 "numpy-loop", "numpy-dense-all-experts", "numpy-dense-iso-active", "torch-eager",
