@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Checks this folder and gpu.sh without a GPU, and without torch where there is none: some seconds.
+"""Checks this folder and gpu.sh without a GPU, and without torch or NumPy where there are none: some seconds.
 
     python3 check.py
 """
 import importlib.util
 import json
+import math
 import os
 import py_compile
 import re
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -57,7 +59,9 @@ else:
 
 
 def compiles():
-    for path in sorted(HERE.glob("*.py")):
+    for path in sorted(HERE.rglob("*.py")):
+        if ".venv" in path.parts:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             py_compile.compile(str(path), cfile=f"{folder}/c", doraise=True)
 
@@ -82,8 +86,6 @@ def same_workloads():
 
 def same_numbers():
     """Inputs made here have the fingerprint that moe-bench recorded, and its router sends them where it said."""
-    import struct
-
     recorded = json.loads((ROOT / "Benchmarks/Results/two-core-zen4.json").read_text())
     entry = next(e for e in recorded["entries"] if e["workload"]["name"] == "small")
     w = entry["workload"]
@@ -226,8 +228,114 @@ def with_torch():
         assert (rival.failure is None) == writes, rival.failure
 
 
+def same_peers():
+    """The peers that moe-bench asks for are those that are here, and each pinned package is one that they import."""
+    source = (ROOT / "Sources/MoEBench/Peers/Peer.swift").read_text()
+    asked = {}
+    for name, library in re.findall(r'Peer\("([^"]+)", \.(\w+), ', source):
+        asked.setdefault(library, []).append(name)
+    assert set(asked) == {"numpy", "torch", "onnxruntime"}, asked
+    pinned = {line.split("==")[0] for line in (HERE / "requirements-cpu.txt").read_text().split()}
+    assert pinned == set(asked) | {"onnx"}, pinned
+    for library, names in asked.items():
+        text = (HERE / f"cpu/{library}_peers.py").read_text()
+        assert re.findall(r'^    "([^"]+)": ', text[text.index("\nPEERS = {") :], re.M) == names, library
+
+
+class CPUWorker:
+    """A worker of `moe-bench compare-peers`, asked as it asks."""
+
+    def __init__(self, library, folder):
+        self.output = f"{folder}/y"
+        environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        self.process = subprocess.Popen(
+            [sys.executable, "-B", str(HERE / "cpu/worker.py"), library, str(folder)], env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.hello = json.loads(self.process.stdout.readline())
+
+    def ask(self, do, peer, **more):
+        request = {"do": do, "peer": peer, "output": self.output, **more}
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def end(self):
+        self.process.stdin.close()
+        return self.process.wait(20)
+
+
+def cpu_task(folder, dtype):
+    """Writes what moe-bench would, of a tiny layer; {kind: outputs of every batch} in float64."""
+    tokens, hidden, inner, experts, k, batches = 3, 8, 6, 4, 2, 2
+    rows = lambda tag, count, columns: [generator.weight_row(1, tag, row, columns) for row in range(count)]
+    matrices = {"router": rows(generator.router_tag(), experts, hidden)}
+    for kind, count, columns in (("gate", inner, hidden), ("up", inner, hidden), ("down", hidden, inner)):
+        matrices[kind] = [rows(generator.expert_tag(e, kind), count, columns) for e in range(experts)]
+    for kind, count, columns in (("gate", k * inner, hidden), ("up", k * inner, hidden), ("down", hidden, k * inner)):
+        matrices["iso_" + kind] = rows(generator.expert_tag(0, kind), count, columns)
+    x = generator.input_values(1, batches * tokens * hidden)
+    flat = lambda values: sum(map(flat, values), []) if isinstance(values, list) else [values]
+    shape = lambda values: [len(values)] + shape(values[0]) if isinstance(values, list) else []
+    data = lambda values: (dtype, shape(values), pack(flat(values)))
+    pack = checkpoint.bfloat16_bytes if dtype == "BF16" else lambda values: struct.pack(f"<{len(values)}f", *values)
+    checkpoint.write(f"{folder}/weights.safetensors", {name: data(values) for name, values in matrices.items()})
+    checkpoint.write(
+        f"{folder}/inputs.safetensors", {"x": ("F32", [batches, tokens, hidden], struct.pack(f"<{len(x)}f", *x))})
+    (Path(folder) / "task.json").write_text(json.dumps({
+        "tokens": tokens, "hidden": hidden, "expertHidden": inner, "experts": experts, "topK": k,
+        "dtype": {"F32": "fp32", "BF16": "bf16"}[dtype], "threads": 1, "isoCopies": 2}))
+
+    times = lambda matrix, v: [sum(a * b for a, b in zip(row, v)) for row in matrix]
+
+    def feed_forward(gate, up, down, v):
+        return times(down, [g / (1 + math.exp(-g)) * u for g, u in zip(times(gate, v), times(up, v))])
+
+    layer, dense = [], []
+    for start in range(0, len(x), hidden):
+        v = x[start : start + hidden]
+        logits = times(matrices["router"], v)
+        chosen = sorted(range(experts), key=lambda e: -logits[e])[:k]
+        factors = [math.exp(logits[e]) for e in chosen]
+        outputs = [feed_forward(*(matrices[kind][e] for kind in ("gate", "up", "down")), v) for e in chosen]
+        layer.append([sum(f * y[i] for f, y in zip(factors, outputs)) / sum(factors) for i in range(hidden)])
+        dense.append(feed_forward(*(matrices["iso_" + kind] for kind in ("gate", "up", "down")), v))
+    return {"layer": layer, "iso": dense}
+
+
+def cpu_worker():
+    """The workers' messages, and NumPy's layers against float64 where there is NumPy."""
+    with tempfile.TemporaryDirectory() as folder:
+        truth = cpu_task(folder, "F32")
+        worker = CPUWorker("numpy", folder)
+        if not importlib.util.find_spec("numpy"):
+            assert "numpy" in worker.hello["missing"], worker.hello
+            assert worker.end() == 0
+            print("NumPy is not installed: its layers are not run")
+            return
+        assert worker.hello["hello"] == 1 and "NumPy" in worker.hello["program"], worker.hello
+
+        def worst(right):
+            y = struct.iter_unpack(f"<{len(right[0])}f", Path(worker.output).read_bytes())
+            return max(
+                math.dist(found, row) / math.hypot(*row) for found, row in zip(y, right, strict=True))
+
+        for peer in worker.hello["peers"]:
+            right = truth["iso" if "iso" in peer else "layer"]
+            answer = worker.ask("prepare", peer)
+            assert len(answer["nanoseconds"]) == 2 and worst(right) < 1e-6, (peer, answer)
+            answer = worker.ask("time", peer, calls=3)
+            assert len(answer["nanoseconds"]) == 3 and min(answer["nanoseconds"]) > 0 and answer["batch"] == 0, answer
+            assert worst(right[: len(right) // 2]) < 1e-6
+            assert worst(right[len(right) // 2 :]) > 1e-3, "the batches are told apart"
+        assert "KeyError" in worker.ask("prepare", "numpy-nothing")["failed"]
+        assert worker.end() == 0
+        cpu_task(folder, "BF16")
+        worker = CPUWorker("numpy", folder)
+        assert "bf16" in worker.ask("prepare", "numpy-loop")["unsupported"]
+        assert worker.end() == 0
+
+
 def main():
-    checks = [compiles, same_workloads, same_numbers, files, tables, script]
+    checks = [compiles, same_workloads, same_numbers, files, tables, script, same_peers, cpu_worker]
     if importlib.util.find_spec("torch"):
         checks.append(with_torch)
     else:

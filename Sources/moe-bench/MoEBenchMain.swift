@@ -13,9 +13,9 @@ enum MoEBenchMain {
     static let tool = CommandLineTool(
         root: SuiteCommand.self,
         subcommands: [
-            RunCommand.self, AblateCommand.self, ServeCommand.self, ValidateCommand.self, DiffCommand.self,
-            ReportCommand.self, WorkloadsCommand.self, ForwardCommand.self, InspectCommand.self, QuantiseCommand.self,
-            InfoCommand.self, SelfTestCommand.self, CompletionsCommand.self,
+            RunCommand.self, AblateCommand.self, ServeCommand.self, ComparePeersCommand.self, ValidateCommand.self,
+            DiffCommand.self, ReportCommand.self, WorkloadsCommand.self, ForwardCommand.self, InspectCommand.self,
+            QuantiseCommand.self, InfoCommand.self, SelfTestCommand.self, CompletionsCommand.self,
         ])
 
     static func main() {

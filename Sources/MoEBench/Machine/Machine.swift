@@ -1,6 +1,12 @@
 import CPlatform
 import MoEKernel
 
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
 /// The machine as its operating system describes it; nothing is measured.
 package struct Machine: Sendable, Hashable, Codable {
     package let processor: String
@@ -43,6 +49,13 @@ package struct Machine: Sendable, Hashable, Codable {
         #else
             system = "unknown"
         #endif
+    }
+
+    /// Bytes that programs could have without others being written to disk; nil where the system does not tell.
+    package static var availableBytes: Int? {
+        guard let data = try? Data(contentsOf: URL(filePath: "/proc/meminfo")) else { return nil }
+        let line = String(decoding: data, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
+        return line?.split(separator: " ").dropFirst().first.flatMap { Int($0) }.map { $0 * 1024 }
     }
 
     /// "L1 32 KiB, L2 1 MiB, L3 32 MiB": the levels the system tells of.

@@ -99,7 +99,13 @@ package struct InterleavedTimer: Sendable {
 
     /// Measures all contenders. A rate that no machine could reach is measured once more before it counts as a failure: the
     /// ceiling beside it may have been disturbed.
-    package func compare(_ contenders: [Contender], inputs: Inputs, ceilings sampler: CeilingSampler) -> Comparison {
+    ///
+    /// - Parameter interlude: Called at the end of every round, for turns of somebody whose calls are not timed here. What is measured
+    ///   once more begins with round 0 again.
+    package func compare(
+        _ contenders: [Contender], inputs: Inputs, ceilings sampler: CeilingSampler,
+        interlude: (_ round: Int, _ rounds: Int) -> Void = { _, _ in }
+    ) -> Comparison {
         let inputHash = inputs.hash
         var attempt = 1
         while true {
@@ -110,7 +116,7 @@ package struct InterleavedTimer: Sendable {
                     settlesWithin: contender.implementation.work.workingSet <= sampler.machine.cacheBytes
                         ? plan.settleSeconds : 0)
             }
-            measure(tracks, sampler)
+            measure(tracks, sampler, interlude)
             let ceilings = sampler.ceilings
             for track in tracks { track.refuseImpossible(ceilings) }
             if attempt == 1, !interruption.isRequested, tracks.contains(where: \.isImpossible) {
@@ -123,7 +129,9 @@ package struct InterleavedTimer: Sendable {
         }
     }
 
-    private func measure(_ tracks: [Track], _ sampler: CeilingSampler) {
+    private func measure(
+        _ tracks: [Track], _ sampler: CeilingSampler, _ interlude: (_ round: Int, _ rounds: Int) -> Void
+    ) {
         for track in tracks where !interruption.isRequested { track.warmUp() }
         var cycles = 0
         var looksInARow = 0
@@ -139,6 +147,7 @@ package struct InterleavedTimer: Sendable {
                     track.sample(checked: false)
                 }
             }
+            interlude(round, plan.rounds)
             // Not one of these looks is within a timed call, and each costs a sort of what is there.
             for track in active { track.look(plan) }
             let isTight = active.allSatisfy(\.isTight) && sampler.isTight(within: plan.relativeHalfWidth)

@@ -34,7 +34,7 @@ package struct WorkloadReport: Sendable {
     /// Seconds of the first call, before anything was warm; nil where it was not timed.
     package var firstCall: Double?
     package let comparison: Comparison
-    package let notRun: [NotRun]
+    package var notRun: [NotRun]
     package let seconds: Double
     /// What earlier calls left in the processor's caches.
     package var caches = CacheState.warm
@@ -47,9 +47,11 @@ package struct WorkloadReport: Sendable {
 /// Measures the layer and what it is compared with on one workload.
 package struct WorkloadRunner: Sendable {
     /// Who is measured.
-    package enum Contest: Sendable {
+    package enum Contest: Sendable, Hashable {
         /// The layer, its stages, and other ways to compute the same.
         case baselines
+        /// The layer and dense layers: what other libraries are compared with.
+        case dense
         /// The layer, and the layer without one of its design decisions.
         case ablation(Ablation)
     }
@@ -102,8 +104,12 @@ package struct WorkloadRunner: Sendable {
     /// - Parameters:
     ///   - budget: Seconds of timed calls.
     ///   - kept: The layer of an earlier run, used again where it is the same.
+    ///   - inputs: nil for those that follow from the workload's seed.
+    ///   - interlude: As ``InterleavedTimer/compare(_:inputs:ceilings:interlude:)`` calls it. Where there is one, sampling takes the whole
+    ///     budget: whoever has a turn meanwhile counts on its rounds.
     package func run(
-        _ workload: Workload, budget: Double, kept: KeptLayer = KeptLayer()
+        _ workload: Workload, budget: Double, kept: KeptLayer = KeptLayer(), inputs given: Inputs? = nil,
+        interlude: ((_ round: Int, _ rounds: Int) -> Void)? = nil
     ) throws(MoEError) -> WorkloadReport {
         let clock = ContinuousClock()
         let start = clock.now
@@ -119,7 +125,7 @@ package struct WorkloadRunner: Sendable {
                 configuration, weights: weights, pool: pool, instructionSet: instructionSet,
                 arithmetic: workload.arithmetic, tuning: tuning)
         }
-        let inputs = try workload.inputs(configuration, source)
+        let inputs = if let given { given } else { try workload.inputs(configuration, source) }
         let tokensPerExpert = try Self.tokensPerExpert(layer, inputs)
 
         progress.show("\(workload.name): float64 reference")
@@ -135,12 +141,12 @@ package struct WorkloadRunner: Sendable {
                 sharedTokens: workload.tokens), pool: pool, instructionSet: instructionSet, tuning: tuning)
         let (contenders, notRun) =
             switch contest {
-            case .baselines: try baselines(trial)
+            case .baselines, .dense: try baselines(trial)
             case .ablation(let ablation): (try ablation.contenders(trial), [])
             }
         let reference =
             switch contest {
-            case .baselines: Self.wholeLayer
+            case .baselines, .dense: Self.wholeLayer
             case .ablation: contenders[0].implementation.subject.name
             }
 
@@ -154,13 +160,15 @@ package struct WorkloadRunner: Sendable {
                 pool: pool, instructionSet: instructionSet, readBytes: bytes, code: workload.form?.code ?? .int8)
         }
         let progress = progress
+        var plan = SamplingPlan(budget: budget)
+        if interlude != nil { plan.relativeHalfWidth = 0 }
         let timer = InterleavedTimer(
-            plan: SamplingPlan(budget: budget), build: build, interruption: interruption,
+            plan: plan, build: build, interruption: interruption,
             walk: caches == .cold ? try CacheWalk(pool: pool, instructionSet: instructionSet) : nil
         ) { round, rounds in
             progress.show("\(workload.name): round \(round + 1) of \(rounds)")
         }
-        let comparison = timer.compare(contenders, inputs: inputs, ceilings: sampler)
+        let comparison = timer.compare(contenders, inputs: inputs, ceilings: sampler, interlude: interlude ?? { _, _ in })
         progress.clear()
         return WorkloadReport(
             workload: workload, load: Self.load(tokensPerExpert), weightBytes: layer.weightByteCount,
@@ -175,7 +183,8 @@ package struct WorkloadRunner: Sendable {
         let (gating, experts) = (trial.gating, trial.experts)
         let check = LayerCheck(trial.oracle)
         var contenders: [Contender] = []
-        for (stage, work) in [(LayerStage.Stage.gating, gating), (.routing, .uncounted), (.experts, experts)] {
+        let stages: [(LayerStage.Stage, Work)] = [(.gating, gating), (.routing, .uncounted), (.experts, experts)]
+        for (stage, work) in contest == .dense ? [] : stages {
             let implementation = try LayerStage(
                 stage, of: trial.layer, subject: trial.subject(stage.rawValue), work: work, inputs: inputs)
             contenders.append(Contender(implementation, check: check, weight: 2))
@@ -209,6 +218,7 @@ package struct WorkloadRunner: Sendable {
                 workload, subject: trial.subject(DenseIsoActive.name), inputs: inputs,
                 workingSet: experts.workingSet))
 
+        if contest == .dense { return (contenders, notRun) }
         if let lack = ScalarBaseline.lack(for: configuration) {
             notRun.append(.init(name: ScalarBaseline.name, reason: lack))
         } else if workload.arithmetic != .exact {
@@ -264,7 +274,7 @@ package struct WorkloadRunner: Sendable {
     private func tooLong(_ work: Work) -> String { "\(Format.significant(Double(work.flops) * 1e-9)) GFLOP a call" }
 
     /// Tokens of every expert, for each batch.
-    private static func tokensPerExpert(_ layer: MoELayer, _ inputs: Inputs) throws(MoEError) -> [[Int]] {
+    static func tokensPerExpert(_ layer: MoELayer, _ inputs: Inputs) throws(MoEError) -> [[Int]] {
         var counts: [[Int]] = []
         for batch in inputs.batches {
             let x = try Tensor(shape: [inputs.tokens, inputs.hidden], batch)

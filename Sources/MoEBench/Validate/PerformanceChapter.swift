@@ -45,7 +45,7 @@ struct PerformanceChapter {
         }
         if interruption.isRequested { return }
         var specialisation = runner
-        specialisation.contest = .specialisation
+        specialisation.contest = .ablation(.specialisation)
         let measured = try specialisation.run(Self.bars[0].workload, budget: seconds / 2)
         if interruption.isRequested { return }
         report(

@@ -65,7 +65,7 @@ public struct SafetensorsWriter: Sendable {
     }
 
     /// Adds a tensor whose data is made while the file is written, in pieces that together are `byteCount` long.
-    mutating func add(
+    package mutating func add(
         _ name: String, _ type: SafetensorsType, shape: [Int], byteCount: Int,
         data:
             @escaping @Sendable (_ consume: (UnsafeRawBufferPointer) throws(MoEError) -> Void) throws(MoEError) -> Void
