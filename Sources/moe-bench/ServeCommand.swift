@@ -1,4 +1,3 @@
-import Dispatch
 import MoEBench
 import MoEKernel
 
@@ -39,23 +38,6 @@ enum ServeCommand: Command {
         let signals = Signals()
         defer { withExtendedLifetime(signals) {} }
         let interruption = signals.interruption
-        return try waiting { try await run.run(interruption) { Terminal.print($0) } }
-    }
-
-    /// Has the main thread, which runs no tasks, wait for one.
-    private static func waiting(for body: @escaping @Sendable () async throws -> ExitCode) throws -> ExitCode {
-        let box = Box()
-        let done = DispatchSemaphore(value: 0)
-        Task.detached {
-            do { box.result = .success(try await body()) } catch { box.result = .failure(error) }
-            done.signal()
-        }
-        done.wait()
-        return try box.result.get()
-    }
-
-    /// Written before the semaphore is signalled, read after.
-    private final class Box: @unchecked Sendable {
-        var result: Result<ExitCode, any Error> = .success(.failure)
+        return try Waiting.forResult { try await run.run(interruption) { Terminal.print($0) } }
     }
 }

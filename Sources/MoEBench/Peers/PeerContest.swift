@@ -27,7 +27,7 @@ final class PeerContest {
         // bf16 inputs are what bf16 peers read; everyone gets them.
         inputs =
             workload.quantisation == nil && workload.weightType != .float32
-            ? Inputs(workload, heldBy: workload.weightType) : Inputs(workload)
+            ? Inputs(workload).held(by: workload.weightType) : Inputs(workload)
         work = try PeerWork(workload, configuration, inputs: inputs, settings.runner)
         exchange = try PeerExchange(keep: settings.keep, name: workload.name)
         do throws(MoEError) {

@@ -168,7 +168,8 @@ package struct WorkloadRunner: Sendable {
         ) { round, rounds in
             progress.show("\(workload.name): round \(round + 1) of \(rounds)")
         }
-        let comparison = timer.compare(contenders, inputs: inputs, ceilings: sampler, interlude: interlude ?? { _, _ in })
+        let comparison = timer.compare(
+            contenders, inputs: inputs, ceilings: sampler, interlude: interlude ?? { _, _ in })
         progress.clear()
         return WorkloadReport(
             workload: workload, load: Self.load(tokensPerExpert), weightBytes: layer.weightByteCount,

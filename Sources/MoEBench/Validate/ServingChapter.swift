@@ -2,7 +2,7 @@ import MoEKernel
 
 /// Whether a real engine serves: no request is lost when twice as many come as it can take, its memory is bounded, and at half of what it
 /// can take everybody is served in time.
-struct ServingChapter {
+struct ServingChapter: Sendable {
     let pool: ThreadPool
     let instructionSet: CPUInstructionSet
     let tuning: CPUTuning
@@ -14,7 +14,9 @@ struct ServingChapter {
     private static let seconds = 8.0
     private static let objective = ServingRecord.Objective(firstToken: 1, perToken: 0.1)
 
-    func run(_ report: (Predicate) -> Void) async throws {
+    func run() async throws -> [Predicate] {
+        var predicates: [Predicate] = []
+        func report(_ predicate: Predicate) { predicates.append(predicate) }
         let workload = Workload(
             name: "serve", tokens: 128, hidden: 512, expertHidden: 512, experts: 32, topK: 4, weightType: .bfloat16)
         let served = try ServedLayers(
@@ -38,17 +40,18 @@ struct ServingChapter {
                     objective: Self.objective, warmUp: 8, findsRate: false),
                 layers: served.layers, build: build, interruption: interruption, progress: progress)
         }
-        let flood = ServingSummary(try await session(load).serve(rate: load.rate))
-        if interruption.isRequested { return }
-        let capacity = Double(flood.finished) / max(flood.seconds, 1e-9)
+        let first = try await session(load).serve(rate: load.rate)
+        let flood = ServingSummary(first)
+        if interruption.isRequested { return predicates }
+        let capacity = Double(flood.finished) / max(first.seconds, 1e-9)
         guard capacity > 0 else {
             report(Predicate(.serving, "requests a second", value: "none", limit: "some", holds: false))
-            return
+            return predicates
         }
 
         load.extent = .seconds(Self.seconds)
         let overload = try await session(load).serve(rate: 2 * capacity)
-        if interruption.isRequested { return }
+        if interruption.isRequested { return predicates }
         let twice = ServingSummary(overload)
         report(
             Predicate(
@@ -62,7 +65,7 @@ struct ServingChapter {
             Predicate(
                 .serving, "at twice what it can take: the longest queue", value: "\(twice.mostWaiting)",
                 limit: "at most \(limits.maximumWaiting)", holds: twice.mostWaiting <= limits.maximumWaiting))
-        if let before = flood.peakBytes, let after = overload.peakBytes {
+        if let before = first.peakBytes, let after = overload.peakBytes {
             // A second run as long as it likes holds no more than a first: two dozen megabytes are results, not requests.
             let grown = after - before
             report(
@@ -72,11 +75,12 @@ struct ServingChapter {
         }
 
         let half = ServingSummary(try await session(load).serve(rate: capacity / 2))
-        if interruption.isRequested { return }
+        if interruption.isRequested { return predicates }
         report(
             Predicate(
                 .serving, "at half of it: requests with a first token within a second and 0.1 s a token",
                 ratio: half.attainment ?? 0, atLeast: ServingSummary.requiredShare))
+        return predicates
     }
 
     /// A request's rows alone and in a crowd.

@@ -37,7 +37,7 @@ package struct Validation {
         let partial: Bool
     }
 
-    package func run() throws(MoEError) -> ExitCode {
+    package func run() throws -> ExitCode {
         if let json { try ResultsFile.checkWritable(json) }
         let signals = Signals()
         defer { withExtendedLifetime(signals) {} }
@@ -60,7 +60,11 @@ package struct Validation {
                     pool: pool, instructionSet: set, tuning: try CPUTuning.chosen(set), build: build,
                     interruption: interruption, progress: ProgressLine(terminal))
                 try PerformanceChapter(runner: runner, interruption: interruption, seconds: seconds).run(report)
-            case .serving: break
+            case .serving:
+                let serving = ServingChapter(
+                    pool: pool, instructionSet: set, tuning: try CPUTuning.chosen(set), build: build,
+                    interruption: interruption, progress: ProgressLine(terminal))
+                for predicate in try Waiting.forResult(of: { try await serving.run() }) { report(predicate) }
             }
         }
         let failed = predicates.count { !$0.holds }

@@ -58,7 +58,8 @@ import Testing
         #expect(entry.caches == .warm && entry.peakBytes == report.peakBytes)
         let measurements = report.comparison.results.compactMap(\.measurement)
         #expect(
-            RunConditions(entry.ceilings, entry.measurements) == RunConditions(report.comparison.ceilings, measurements))
+            RunConditions(entry.ceilings, entry.measurements) == RunConditions(report.comparison.ceilings, measurements)
+        )
         // Files of a time before these fields are read all the same.
         let json = String(decoding: try file.json(), as: UTF8.self)
         let older = json.replacing(#/"(stopped":"[a-z]+"|allocat[A-Za-z]+":[\d.e+-]+),/#, with: "")
