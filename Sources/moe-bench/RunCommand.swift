@@ -31,7 +31,9 @@ enum RunCommand: Command {
             help:
                 "layers of published models, such as mixtral-8x7b (see `moe-bench workloads`), or FILE.json of your own"
         ),
-        Option("phase", "LIST", help: "prefill (512 tokens) or decode (1 token), in place of --tokens, or with it"),
+        Option(
+            "phase", "LIST",
+            help: "prefill (512 tokens) or decode (1 token); with one of them, --tokens may say another number"),
         Option("tokens", "LIST", aliases: ["num-tokens"], help: "tokens of a call: \(ValueList.help) [512]"),
         Option("hidden", "LIST", aliases: ["hidden-dim", "hidden-size"], help: "the model's width [512]"),
         Option(
@@ -94,6 +96,10 @@ enum RunCommand: Command {
             // Groups of a quantised form have to divide a matrix's inputs.
             _ = try workload.weights(for: configuration).source(configuration)
             try workload.checkSkew(configuration)
+            if let tuning = point.tuning {
+                let set = if let chosen = point.instructionSet { chosen } else { try CPUInstructionSet.chosen() }
+                try tuning.check(for: set)
+            }
             try workload.checkMemory(memory)
         }
         var settings = SuiteRunner.Settings(

@@ -11,7 +11,7 @@ import Testing
 
     private static func report(_ ablation: Ablation, _ type: ElementType) throws -> WorkloadReport {
         try WorkloadRunTests.report(
-            tiny(type == .float32 ? 24 : 1, type), budget: 0.02, contest: .ablation(ablation), isLimited: false)
+            tiny(type == .float32 ? 24 : 1, type), budget: 0.02, contest: .ablation(ablation))
     }
 
     /// Every study's variants are real code that computes the same: each passes its checks, and its gain is told with an interval.

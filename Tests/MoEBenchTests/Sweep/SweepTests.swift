@@ -89,7 +89,7 @@ import Testing
 
     /// One row a run, with what it reached, and what was left out.
     @Test func table() throws {
-        let report = try WorkloadRunTests.report(Self.base.workload, budget: 0.02, isLimited: false)
+        let report = try WorkloadRunTests.report(Self.base.workload, budget: 0.02)
         let lines = SweepText(Terminal(hasStyle: false, hasProgress: false)).table(
             varied: ["tokens", "threads"], rows: [(["4", "1"], report), (["4", "2"], report)],
             skipped: [("tokens 0", "configuration: tokens is 0")])

@@ -105,7 +105,7 @@ import Testing
         layer.rules?.shared?.width = 32
         layer.rules?.groups?.count = 4
         layer.rules?.groups?.kept = 2
-        let report = try WorkloadRunTests.report(layer, budget: 0.02, isLimited: false)
+        let report = try WorkloadRunTests.report(layer, budget: 0.02)
         #expect(report.comparison.results.count >= 6)
         for result in report.comparison.results { #expect(result.failure == nil, "\(result.subject.name)") }
         // The router's product, k experts and the shared one, for 12 tokens.

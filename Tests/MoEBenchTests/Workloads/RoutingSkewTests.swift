@@ -168,7 +168,7 @@ import Testing
         workload.rules?.score = .sigmoid
         workload.rules?.hasSelectionBias = true
         workload.rules?.shared = LayerRules.Shared(width: 24)
-        let report = try WorkloadRunTests.report(workload, budget: 0.02, isLimited: false)
+        let report = try WorkloadRunTests.report(workload, budget: 0.02)
         for result in report.comparison.results { #expect(result.failure == nil, "\(result.subject.name)") }
         // One of four choices of every token, over a mean of 1/32.
         #expect(report.load.maximumOverMean == 8)

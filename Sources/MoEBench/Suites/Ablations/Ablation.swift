@@ -43,6 +43,8 @@ package enum Ablation: String, Sendable, Hashable, CaseIterable {
         var result: [Workload] = []
         for var workload in workloads {
             if let type { workload.weightType = type }
+            // Its name may tell of the tokens that it had.
+            if tokens != nil { workload.name = "\(workload.experts) experts" }
             for count in tokens ?? [workload.tokens] {
                 workload.tokens = count
                 // Shapes that differed in their tokens alone are one now.
@@ -69,16 +71,16 @@ package enum Ablation: String, Sendable, Hashable, CaseIterable {
 extension Workload {
     /// Few experts of a common small width.
     fileprivate static func small(tokens: Int) -> Workload {
-        Workload(name: "\(tokens) tokens", tokens: tokens, hidden: 512, expertHidden: 2048, experts: 8, topK: 2)
+        Workload(name: "8 experts", tokens: tokens, hidden: 512, expertHidden: 2048, experts: 8, topK: 2)
     }
 
     /// Many narrow experts, where rows are spread thin.
     fileprivate static func many(tokens: Int) -> Workload {
         Workload(
-            name: "\(tokens) tokens, 64 experts", tokens: tokens, hidden: 1024, expertHidden: 256, experts: 64, topK: 8)
+            name: "64 experts", tokens: tokens, hidden: 1024, expertHidden: 256, experts: 64, topK: 8)
     }
 
     /// One token, and weights that no cache holds.
     fileprivate static let decode = Workload(
-        name: "decode", tokens: 1, hidden: 2048, expertHidden: 768, experts: 32, topK: 8, weightType: .bfloat16)
+        name: "32 experts", tokens: 1, hidden: 2048, expertHidden: 768, experts: 32, topK: 8, weightType: .bfloat16)
 }
