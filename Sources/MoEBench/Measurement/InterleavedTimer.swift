@@ -65,10 +65,11 @@ package struct Comparison: Sendable {
 /// A round is the ceilings and then cycles; in a cycle every contender has at most one turn, in an order that ``TurnOrder`` changes. A
 /// turn is one call, or as many short ones as fill ``SamplingPlan/turnSeconds``. Blocks of a contender's calls, as many as a round has,
 /// would let some tenths of a second of disturbance fall on one contender alone; single calls in strict alternation would let each short
-/// one find the caches full of another's data, which says something about its neighbours. So short calls stay together, and where a
-/// contender's data fits into the cache, an untimed call comes before them, which brings it there: what is measured is the steady state,
-/// as the ceilings beside it are. Data that no cache holds is not found there in steady state either, and long calls bring theirs
-/// within a hundredth of their time; those alternate call by call. (``CacheState/cold`` has other memory walked before every call
+/// one find the caches full of another's data, which says something about its neighbours (a router's product that takes 15 µs in blocks
+/// and in turns took 22). So short calls stay together, and where a contender's data fits into the cache, an untimed call comes before
+/// them, which brings it there: what is measured is the steady state, as the ceilings beside it are. Data that no cache holds is not
+/// found there in steady state either, and long calls bring theirs within a hundredth of their time; those alternate call by call.
+/// (``CacheState/cold`` has other memory walked before every call
 /// instead.)
 ///
 /// Sampling ends when the plan's budget or its most samples are reached, or as soon as the median of every contender and every ceiling

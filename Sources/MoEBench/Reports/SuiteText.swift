@@ -44,8 +44,8 @@ package struct SuiteText: Sendable {
         }
         let isDevice = ceilings.machine.isDevice
         lines.append(
-            "  ceilings: \(isDevice ? workload.weightType == .float32 ? "FMA" : "mma.sync in registers" : "FMA") \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s; \(isDevice ? "copy" : "read") "
-                + reads.joined(separator: ", ")
+            "  ceilings: \(isDevice ? workload.weightType == .float32 ? "FMA" : "mma.sync in registers" : "FMA") \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s"
+                + (reads.isEmpty ? "" : "; \(isDevice ? "copy" : "read") " + reads.joined(separator: ", "))
                 + (ceilings.rounded.map { "; " + Self.products($0) } ?? ""))
         var table = TextTable([
             .init("", .left), .init("median"), .init("±"), .init("p95"), .init("tokens/s"), .init("GFLOP/s"),

@@ -26,10 +26,11 @@ package struct CeilingSeries: Sendable, Hashable, Encodable {
 /// Measures the ceilings in the same rounds as the implementations, so that a machine that slows down or is shared slows
 /// both.
 package final class CeilingSampler {
-    /// A pass shorter than this is repeated within its sample: starting threads must not count against the machine.
-    ///
-    /// Long enough, too, for several passes over what a cache can hold a part of: that part grows from call to call.
-    private static let shortestSample: UInt64 = 5_000_000
+    /// Passes of a sample go on for so long: several over what a cache can hold a part of, for that part grows from pass to pass.
+    private static let sampleNanoseconds: UInt64 = 5_000_000
+    /// Passes shorter than this are timed together. Longer ones are timed on their own: where other programs take the processors for
+    /// some milliseconds, a mean over as many would be disturbed far more often than the calls beside it.
+    private static let shortestTiming: UInt64 = 250_000
 
     /// Nanoseconds of a monotonic clock.
     package typealias Now = @Sendable () -> UInt64
@@ -37,9 +38,18 @@ package final class CeilingSampler {
     private struct Series {
         let pass: () -> Int
         let now: Now
-        var repeats = 1
-        var work: [Int] = []
-        var nanoseconds: [UInt64] = []
+        /// Passes that are timed together, and timings that make a sample.
+        private var passes = 1
+        private var timings = 1
+        private var work: [Int] = []
+        private var nanoseconds: [UInt64] = []
+        /// Work a second of each sample: the median of its timings, which are too near to each other to be independent.
+        private(set) var samples: [Double] = []
+
+        init(now: @escaping Now, pass: @escaping () -> Int) {
+            self.now = now
+            self.pass = pass
+        }
 
         mutating func calibrate() {
             var once = UInt64.max
@@ -48,21 +58,28 @@ package final class CeilingSampler {
                 _ = pass()
                 once = min(once, max(now() - start, 1))
             }
-            repeats = Int(min((CeilingSampler.shortestSample + once - 1) / once, 10_000))
+            passes = Int(min(max(CeilingSampler.shortestTiming / once, 1), 1000))
+            let timing = once * UInt64(passes)
+            timings = Int(min((CeilingSampler.sampleNanoseconds + timing - 1) / timing, 20))
         }
 
         mutating func sample() {
             // An implementation's calls follow upon each other and find in the cache what it can hold; so does this one.
             _ = pass()
-            var done = 0
-            let start = now()
-            for _ in 0..<repeats { done += pass() }
-            let end = now()
-            work.append(done)
-            nanoseconds.append(end - start)
+            var rates: [Double] = []
+            for _ in 0..<timings {
+                var done = 0
+                let start = now()
+                for _ in 0..<passes { done += pass() }
+                let time = now() - start
+                work.append(done)
+                nanoseconds.append(time)
+                rates.append(Double(done) / Double(max(time, 1)) * 1e9)
+            }
+            samples.append(Summary.median(of: rates))
         }
 
-        mutating func forget() { (work, nanoseconds) = ([], []) }
+        mutating func forget() { (work, nanoseconds, samples) = ([], [], []) }
 
         var series: CeilingSeries { CeilingSeries(work: work, nanoseconds: nanoseconds) }
     }
@@ -91,9 +108,9 @@ package final class CeilingSampler {
         for bytes in bufferBytes.isEmpty ? [1 << 20] : bufferBytes { probes.append(try probe(bytes)) }
         let first = probes[0]
         self.arithmetic = arithmetic
-        multiplyAdd = Series(pass: { first.dot(.exact) }, now: now)
-        if arithmetic != .exact { rounded = Series(pass: { first.dot(arithmetic) }, now: now) }
-        reads = bufferBytes.indices.map { index in Series(pass: probes[index].read, now: now) }
+        multiplyAdd = Series(now: now) { first.dot(.exact) }
+        if arithmetic != .exact { rounded = Series(now: now) { first.dot(arithmetic) } }
+        reads = bufferBytes.indices.map { index in Series(now: now, pass: probes[index].read) }
         multiplyAdd.calibrate()
         rounded?.calibrate()
         for index in reads.indices { reads[index].calibrate() }
@@ -112,17 +129,14 @@ package final class CeilingSampler {
         for index in reads.indices { reads[index].forget() }
     }
 
-    /// Passes of each kind that a tight interval takes.
+    /// Samples of each kind that a tight interval takes.
     private static let fewestForInterval = 8
 
-    /// Whether the median of every ceiling's passes is known as well as that: a ratio is no better than what it divides by.
+    /// Whether the median of every ceiling's samples is known as well as that: a ratio is no better than what it divides by.
     package func isTight(within relativeHalfWidth: Double) -> Bool {
         ([multiplyAdd] + (rounded.map { [$0] } ?? []) + reads).allSatisfy { series in
-            let rates = series.series.rates
-            guard rates.count >= Self.fewestForInterval, let width = MedianInterval.relativeHalfWidth(rates) else {
-                return false
-            }
-            return width <= relativeHalfWidth
+            guard series.samples.count >= Self.fewestForInterval else { return false }
+            return MedianInterval.relativeHalfWidth(series.samples).map { $0 <= relativeHalfWidth } ?? false
         }
     }
 

@@ -37,6 +37,12 @@ package struct ProbedMachine: Sendable, Hashable {
             isDevice: true, cacheBytes: l2Bytes, smallestBuffer: l2Bytes, largestBuffer: 16 * l2Bytes, isCold: false)
     }
 
+    /// What a pass reads of a buffer; nil for all of it. A buffer that no cache holds is read in parts, one after another: each comes
+    /// from memory all the same, and a pass takes no longer than the calls beside it, so that it is not disturbed more often.
+    package func passBytes(ofBuffer bytes: Int) -> Int? {
+        !isDevice && bytes >= max(128 << 20, 2 * cacheBytes) ? 16 << 20 : nil
+    }
+
     /// The buffer whose reading is the ceiling for a working set: the next lower power of two, so that it lies in the same
     /// cache or a nearer one and the ceiling is never set too low. nil for working sets that are too small to measure: what
     /// they are bound by is arithmetic.

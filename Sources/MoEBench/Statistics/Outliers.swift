@@ -29,8 +29,8 @@ package struct Outliers: Sendable, Hashable {
     package var mild: Int { lowMild + highMild }
     package var severe: Int { lowSevere + highSevere }
 
-    /// Whether they are more than the tail that every timing has.
-    package var areMany: Bool { 10 * (mild + severe) > count || 20 * severe > count }
+    /// Whether they are more than the tail that every timing has: three or more, and a tenth of all, or a twentieth severe ones.
+    package var areMany: Bool { mild + severe >= 3 && (10 * (mild + severe) > count || 20 * severe > count) }
 }
 
 extension Outliers: CustomStringConvertible {

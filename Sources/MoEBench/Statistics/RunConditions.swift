@@ -44,11 +44,13 @@ package struct RunConditions: Sendable, Hashable {
         let passes = ceilings.filter { $0.rates.count >= Self.fewestPasses }
         let slowdown = passes.first.flatMap { $0 == ceilings.first ? Self.slowdown($0.rates) : nil }
         self.slowdown = slowdown
-        spread = passes.map { Spread(ceiling: $0.name, relative: Self.spread($0.rates)) }
+        let spread = passes.map { Spread(ceiling: $0.name, relative: Self.spread($0.rates)) }
             .max { $0.relative < $1.relative }
+        self.spread = spread
         drifts = measurements.compactMap { measurement in
             guard let trend = Trend(measurement.nanoseconds.map { Double($0) }), trend.isDrift else { return nil }
-            // A slower machine explains slower calls.
+            // A slower machine explains slower calls, and one that is disturbed as much as that explains anything.
+            if let spread, spread.relative > abs(trend.change) { return nil }
             if let slowdown, abs(slowdown) >= Self.notable, (slowdown > 0) == (trend.change > 0) { return nil }
             return Drift(name: measurement.name, change: trend.change)
         }
@@ -73,16 +75,18 @@ package struct RunConditions: Sendable, Hashable {
         var sentences: [String] = []
         func percent(_ part: Double) -> String { Format.significant(abs(part) * 100, digits: 2) + " %" }
         let change = slowdown.map { abs($0) >= Self.notable ? $0 : 0 } ?? 0
+        // Where it slowed down, early and late passes differ by that anyway.
+        let disturbed = spread.flatMap { $0.relative >= max(Self.notable, 1.5 * abs(change)) ? $0 : nil }
         if change != 0 {
             sentences.append(
                 "the machine \(change > 0 ? "slowed down" : "became faster") by \(percent(change)) during this run; "
-                    + "ratios are safe, absolute times are not")
+                    + (disturbed == nil ? "ratios are safe, absolute times are not" : "absolute times are not safe"))
         }
-        // Where it slowed down, early and late passes differ by that anyway.
-        if let spread, spread.relative >= max(Self.notable, 1.5 * abs(change)) {
+        if let disturbed {
             sentences.append(
-                "the machine was disturbed: the middle half of its \(spread.ceiling) passes spans "
-                    + percent(spread.relative))
+                "the machine was disturbed (the middle half of its \(disturbed.ceiling) passes spans "
+                    + percent(disturbed.relative)
+                    + "): long calls suffer more than short ones, and ratios of the two say little")
         }
         for drift in drifts {
             sentences.append(

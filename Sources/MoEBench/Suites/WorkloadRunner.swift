@@ -151,13 +151,15 @@ package struct WorkloadRunner: Sendable {
             }
 
         progress.show("\(workload.name): ceilings")
+        let machine = ProbedMachine.processor(caches)
         let sampler = try CeilingSampler(
             workingSets: contenders.map(\.implementation.work.workingSet),
-            arithmetic: workload.arithmetic, machine: .processor(caches)
+            arithmetic: workload.arithmetic, machine: machine
         ) { (bytes: Int) throws(MoEError) -> any MachineProbe in
             if let probe { return try probe(bytes) }
             return try CeilingProbe(
-                pool: pool, instructionSet: instructionSet, readBytes: bytes, code: workload.form?.code ?? .int8)
+                pool: pool, instructionSet: instructionSet, readBytes: bytes,
+                passBytes: machine.passBytes(ofBuffer: bytes), code: workload.form?.code ?? .int8)
         }
         let progress = progress
         var plan = SamplingPlan(budget: budget)

@@ -193,6 +193,18 @@ import Testing
             #expect(buffer >= 256 << 20 && buffer >= 4 * machine.l3Bytes)
         }
         #expect(cold.bufferBytes(forWorkingSet: 1 << 20) == nil)
+        // A buffer that a cache may hold is read whole.
+        #expect(warm.passBytes(ofBuffer: 4 << 20) == nil)
+    }
+
+    /// Parts go round the buffer; together they are all of it.
+    @Test func readingInParts() throws {
+        let probe = try CeilingProbe(
+            pool: try ThreadPool(threads: 2), instructionSet: try .chosen(), readBytes: 8 << 20, passBytes: 2 << 20)
+        #expect((0..<9).map { _ in probe.read() } == Array(repeating: 2 << 20, count: 9))
+        let whole = try CeilingProbe(
+            pool: try ThreadPool(threads: 2), instructionSet: try .chosen(), readBytes: 8 << 20)
+        #expect(whole.read() == 8 << 20)
     }
 
     // MARK: Overhead and memory

@@ -58,6 +58,30 @@ import Testing
         #expect(conditions.sentences[0].contains("read 64.0 MiB passes spans 67 %"))
     }
 
+    /// A layer whose times wander on a machine that is as restless says nothing about the layer.
+    @Test func noDriftOnADisturbedMachine() {
+        let halves = (0..<30).map { $0 % 2 == 0 ? 1e10 : 2e10 }
+        let layer = (0..<40).map { UInt64(1_000_000 + 5000 * $0) }
+        let conditions = RunConditions(
+            ceilings: [.init(name: "FMA", rates: halves)], measurements: [("layer", layer)])
+        #expect(conditions.drifts.isEmpty && conditions.sentences.count == 1)
+    }
+
+    /// Slower towards the end, and restless throughout: ratios are not called safe.
+    @Test func throttlingAndDisturbance() throws {
+        let passes = (0..<30).map { ($0 % 2 == 0 ? 1e10 : 2e10) * ($0 < 12 ? 1 : 0.8) }
+        let reads = passes.map { _ in 1e10 }
+        let conditions = RunConditions(
+            ceilings: [
+                .init(name: "FMA", rates: (0..<30).map { $0 < 12 ? 1 : 0.8 }), .init(name: "read", rates: passes),
+                .init(name: "read", rates: reads),
+            ], measurements: [])
+        #expect(abs(try #require(conditions.slowdown) - 0.2) < 1e-9)
+        #expect(conditions.sentences.count == 2)
+        #expect(conditions.sentences.allSatisfy { !$0.contains("ratios are safe") })
+        #expect(conditions.sentences[1].hasSuffix("ratios of the two say little"))
+    }
+
     @Test func tooFewPassesSayNothing() {
         let conditions = RunConditions(ceilings: [.init(name: "FMA", rates: [1, 9, 1, 9])], measurements: [])
         #expect(conditions.slowdown == nil && conditions.spread == nil && conditions.sentences.isEmpty)

@@ -12,14 +12,19 @@ package final class CeilingProbe: Sendable {
     private let buffer: MemoryRegion
     private let steps: Int
     private let pieceBytes: Int
+    /// Passes that go through the whole buffer, and how many there were.
+    private let parts: Int
+    private let passes = Atomic(0)
     /// The fastest of some here.
     private let pattern: ReadPattern
 
     /// - Parameters:
     ///   - readBytes: The working set to read; rounded so that every thread reads whole pieces.
+    ///   - passBytes: About how much of it a pass reads, one part after another; nil for all of it.
     ///   - code: The code whose products of bytes are timed: int4 or int8.
     package init(
-        pool: ThreadPool, instructionSet: CPUInstructionSet, readBytes: Int, code: WeightCode = .int8
+        pool: ThreadPool, instructionSet: CPUInstructionSet, readBytes: Int, passBytes: Int? = nil,
+        code: WeightCode = .int8
     ) throws(MoEError) {
         self.pool = pool
         kernels = instructionSet.kernels
@@ -27,9 +32,10 @@ package final class CeilingProbe: Sendable {
         byteCode = PanelCode(code)
         pairDots = instructionSet.pairDots
         steps = 100_000
-        pieceBytes = max(readBytes / (pool.threads * Self.piecesPerThread), 4096) & ~511
-        buffer = try MemoryRegion(
-            bytes: pieceBytes * pool.threads * Self.piecesPerThread, purpose: "the read bandwidth probe")
+        parts = passBytes.map { max(1, readBytes / max($0, 1)) } ?? 1
+        let pieces = pool.threads * Self.piecesPerThread * parts
+        pieceBytes = max(readBytes / pieces, 4096) & ~511
+        buffer = try MemoryRegion(bytes: pieceBytes * pieces, purpose: "the read bandwidth probe")
         // Touch every page once: untouched pages all read from one page of zeros.
         memset(buffer.base, 1, buffer.byteCount)
         // Memory is some hundred cycles away, and processors' own prefetchers differ: what suits one is 8 % slow on another.
@@ -39,7 +45,7 @@ package final class CeilingProbe: Sendable {
                 let pattern = ReadPattern(streams: streams, ahead: distance)
                 for _ in 0..<3 {
                     let start = cp_nanoseconds()
-                    Self.read(buffer, pieceBytes: pieceBytes, pattern, kernels: kernels, pool: pool)
+                    Self.read(buffer.base, pieces, of: pieceBytes, pattern, kernels: kernels, pool: pool)
                     let time = cp_nanoseconds() - start
                     if time < best.nanoseconds { best = (pattern, time) }
                 }
@@ -83,20 +89,24 @@ package final class CeilingProbe: Sendable {
         return tasks * steps * 12 * lanes * products * 2
     }
 
-    /// Reads the whole buffer once, split over the threads; returns the bytes read.
+    /// Reads the whole buffer once, or its next part, split over the threads; returns the bytes read.
     package func read() -> Int {
-        Self.read(buffer, pieceBytes: pieceBytes, pattern, kernels: kernels, pool: pool)
-        return pool.threads * Self.piecesPerThread * pieceBytes
+        let pieces = pool.threads * Self.piecesPerThread
+        let part = passes.wrappingAdd(1, ordering: .relaxed).oldValue % parts
+        Self.read(
+            buffer.base + part * pieces * pieceBytes, pieces, of: pieceBytes, pattern, kernels: kernels, pool: pool)
+        return pieces * pieceBytes
     }
 
     private static func read(
-        _ buffer: MemoryRegion, pieceBytes: Int, _ pattern: ReadPattern, kernels: any KernelSet, pool: ThreadPool
+        _ base: UnsafeMutableRawPointer, _ pieces: Int, of pieceBytes: Int, _ pattern: ReadPattern,
+        kernels: any KernelSet, pool: ThreadPool
     ) {
         let sink = Atomic<UInt32>(0)
         withUnsafePointer(to: sink) { sink in
             pool.run(
-                ReadWork(kernels: kernels, base: buffer.base, pieceBytes: pieceBytes, pattern: pattern, sink: sink),
-                tasks: pool.threads * piecesPerThread)
+                ReadWork(kernels: kernels, base: base, pieceBytes: pieceBytes, pattern: pattern, sink: sink),
+                tasks: pieces)
         }
     }
 
