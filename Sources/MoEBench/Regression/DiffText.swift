@@ -108,7 +108,7 @@ package enum DiffText {
 
     private static func time(_ row: ResultsDiff.Row) -> String {
         row.timing.nanoseconds.isEmpty
-            ? "–" : Format.time(RatioInterval.Factor(row.timing.nanoseconds.map { Double($0) * 1e-9 }).median)
+            ? "–" : Format.time(RatioInterval.Factor(nanoseconds: row.timing.nanoseconds).median)
     }
 
     private static func percent(_ ratio: Double) -> String {

@@ -144,8 +144,8 @@ package struct ResultsDiff: Sendable {
     }
 
     private static func judge(_ a: Row, _ b: Row, confidence: Double) -> Pair {
-        let before = RatioInterval.Factor(a.timing.nanoseconds.map(Double.init))
-        let after = RatioInterval.Factor(b.timing.nanoseconds.map(Double.init))
+        let before = RatioInterval.Factor(nanoseconds: a.timing.nanoseconds)
+        let after = RatioInterval.Factor(nanoseconds: b.timing.nanoseconds)
         guard before.count > 0, after.count > 0, before.median > 0 else {
             return Pair(
                 first: a, second: b, verdict: .same, change: nil, besideCeiling: nil, yardstick: nil,

@@ -75,7 +75,7 @@ package struct ReportData: Sendable {
     private static func entry(_ entry: RecordedResults.Entry, file: Int) -> Entry {
         let reference = reference(of: entry)
         let own = entry.measurements.first { $0.subject.name == reference }
-        let factor = own.map { RatioInterval.Factor($0.nanoseconds.map(Double.init)) }
+        let factor = own.map { RatioInterval.Factor(nanoseconds: $0.nanoseconds) }
         func row(_ timing: some Timing, program: String? = nil, error: Double? = nil) -> Row? {
             let samples = timing.nanoseconds.map { Double($0) * 1e-9 }
             guard let summary = Summary(samples) else { return nil }
@@ -87,7 +87,7 @@ package struct ReportData: Sendable {
                 ratio = Ratio(
                     value: speedup.ratio,
                     interval: RatioInterval.of(
-                        [RatioInterval.Factor(timing.nanoseconds.map(Double.init))], over: [factor]),
+                        [RatioInterval.Factor(nanoseconds: timing.nanoseconds)], over: [factor]),
                     ideal: Speedup.ideal(over: timing.subject.name, timing.subject.workload),
                     differences: speedup.differences)
             }
@@ -124,8 +124,10 @@ package struct ReportData: Sendable {
             }
             // The same thing measured again: what is left is where it was, and from which file.
             for last in [machine(of:), file(of:)] {
-                for same in Dictionary(grouping: indices, by: { entries[$0].label }).values where same.count > 1 {
-                    for index in same { entries[index].label += " · " + last(entries[index]) }
+                for same in Dictionary(grouping: indices, by: { entries[$0].label }).values {
+                    let names = same.map { last(entries[$0]) }
+                    guard Set(names).count > 1 else { continue }
+                    for (index, name) in zip(same, names) { entries[index].label += " · " + name }
                 }
             }
         }

@@ -18,6 +18,9 @@ package enum RatioInterval {
             self.ranks = ranks
         }
 
+        /// Times of calls, in seconds.
+        package init(nanoseconds: [UInt64]) { self.init(nanoseconds.map { Double($0) * 1e-9 }) }
+
         package var median: Double { sorted.isEmpty ? .nan : Summary.quantile(0.5, ofSorted: sorted) }
         package var count: Int { sorted.count }
 
@@ -64,17 +67,18 @@ package enum RatioInterval {
         else {
             return nil
         }
-        // Some ten resamples have to lie beyond each end.
+        // Some ten resamples should lie beyond each end, as far as so many samples leave time for them.
         let tail = (1 - confidence) / 2
-        let resamples = Int(min(max(10 / tail, 1000), 10_000))
+        let draws = factors.reduce(0) { $0 + $1.count }
+        let resamples = Int(min(max(min(10 / tail, 10_000_000 / Double(draws)), 1000), 10_000))
         var generator = SplitMix64(seed: seed)
-        var draws = [Int32](repeating: 0, count: factors.map(\.count).max() ?? 0)
+        var counts = [Int32](repeating: 0, count: factors.map(\.count).max() ?? 0)
         var ratios: [Double] = []
         ratios.reserveCapacity(resamples)
         for _ in 0..<resamples {
             var ratio = 1.0
-            for factor in numerator { ratio *= factor.drawMedian(&generator, &draws) }
-            for factor in denominator { ratio /= factor.drawMedian(&generator, &draws) }
+            for factor in numerator { ratio *= factor.drawMedian(&generator, &counts) }
+            for factor in denominator { ratio /= factor.drawMedian(&generator, &counts) }
             ratios.append(ratio)
         }
         ratios.sort()

@@ -77,7 +77,7 @@ import Testing
     }
 
     private static func median(_ nanoseconds: [UInt64]) -> Double {
-        let sorted = nanoseconds.sorted().map(Double.init)
+        let sorted = nanoseconds.sorted().map { Double($0) }
         let middle = sorted.count / 2
         return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
     }
@@ -213,8 +213,8 @@ import Testing
         }
         #expect(
             ReportData(inputs).entries.map(\.label) == ["run · T 1 · E 16", "run · T 16 · E 16", "run · T 16 · E 32"])
-        let again = ReportData([inputs[0], inputs[0]]).entries.map(\.label)
-        #expect(again == ["run · results.json", "run · results.json"])
+        let other = try ResultsInput(path: "folder/other.json", data: inputs[0].data)
+        #expect(ReportData([inputs[0], other]).entries.map(\.label) == ["run · results.json", "run · other.json"])
     }
 
     /// What a user waits for after a long run.

@@ -52,7 +52,7 @@ import Testing
         let matches = numbers.matches(in: text, range: NSRange(text.startIndex..., in: text))
         for match in matches {
             let range = try #require(Range(match.range, in: text))
-            for number in ["0", "-1", "9223372036854775807", "1e300", "4503599627370497"] {
+            for number in ["0", "-1", "9223372036854775807", "4503599627370497"] {
                 let changed = text.replacingCharacters(in: range, with: number)
                 do {
                     let data = ReportData([try ResultsInput(path: "results.json", data: Data(changed.utf8))])

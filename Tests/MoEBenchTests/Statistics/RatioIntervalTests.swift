@@ -38,6 +38,10 @@ import Testing
         #expect(RatioInterval.of([four, two], over: [two]) == 4...4)
     }
 
+    @Test func nanosecondsBecomeSeconds() {
+        #expect(abs(RatioInterval.Factor(nanoseconds: [3_000_000, 1_000_000, 2_000_000]).median - 2e-3) < 1e-15)
+    }
+
     @Test func tooFewOrNothingHasNone() {
         let few = RatioInterval.Factor([1, 2, 3, 4]), zero = RatioInterval.Factor([0, 0, 0, 0, 0])
         let good = RatioInterval.Factor([1, 2, 3, 4, 5])

@@ -24,7 +24,7 @@ enum LoadHeatMap {
             "workload", "experts", "without a token", "max / mean", "least / mean", "coefficient of variation",
         ])
         for map in maps {
-            let loads = map.tokens.map(Double.init)
+            let loads = map.tokens.map { Double($0) }
             let mean = loads.reduce(0, +) / Double(loads.count)
             let variance = loads.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(loads.count)
             table.rows.append([

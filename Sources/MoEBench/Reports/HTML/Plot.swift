@@ -193,7 +193,7 @@ struct PageTable {
 
     /// - Parameter name: A name by which programs find it; tests do.
     func markup(_ name: String? = nil) -> Markup {
-        .element("div", ["class": "scroll", "tabindex": "0"]) {
+        .element("div", ["class": "scroll", "tabindex": "0", "role": "region", "aria-label": "table"]) {
             Markup.element("table", ["data-name": name]) {
                 Markup.element("thead") {
                     Markup.element("tr") {

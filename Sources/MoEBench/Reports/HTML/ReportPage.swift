@@ -178,10 +178,12 @@ package struct ReportPage: Sendable {
         if measured.count <= 1 { table.drop(rivals.count + 5) }
         return .element("section") {
             Markup.element("h2") { "At a glance" }
-            if measured.count == 1, let name = measured.first {
-                Markup.element("p", ["class": "note"]) { "Of the \(name), each workload." }
+            Markup.element("div", ["class": "card"]) {
+                if measured.count == 1, let name = measured.first {
+                    Markup.element("p", ["class": "note"]) { "Figures of the \(name)." }
+                }
+                table.markup("glance")
             }
-            Markup.element("div", ["class": "card"]) { table.markup("glance") }
         }
     }
 

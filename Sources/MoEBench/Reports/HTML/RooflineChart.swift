@@ -30,6 +30,9 @@ enum RooflineChart {
         }.filter { $0.rate > 0 }.sorted { $0.rate < $1.rate }
         guard !points.isEmpty, let peak = flat.map(\.rate).max() else { return nil }
 
+        let named =
+            (flat.map { "\($0.name) \(Format.significant($0.rate)) GFLOP/s" }
+            + slopes.map { "\($0.name) \(Format.significant($0.rate)) GB/s" }).joined(separator: ", ")
         let height = 300.0
         let ridge = slopes.map { peak / $0.rate }
         let x = Scale.logarithmic(points.map(\.intensity) + ridge, padding: 4, from: Plot.left, to: Plot.right)
@@ -50,12 +53,11 @@ enum RooflineChart {
             title: "Roofline",
             description: "Arithmetic a second against operations for each byte of weights, both logarithmic. "
                 + "The measured ceilings are the roofs: "
-                + (flat.map { "\($0.name) \(Format.significant($0.rate)) GFLOP/s" }
-                + slopes.map { "\($0.name) \(Format.significant($0.rate)) GB/s" }).joined(separator: ", ") + ". "
+                + named + ". "
                 + points.map { "\($0.row.name): \(Format.significant($0.rate)) GFLOP/s" }.joined(separator: ", ") + ".",
             height: height,
             legend: points.enumerated().map { .series($0, $1.row.name + ($1.row.program == nil ? "" : " (external)")) }
-                + [.line("measured ceilings", style: "roof")],
+                + [.line("measured ceilings: " + named, style: "roof")],
             table: table.markup("roofline")
         ) {
             Plot.axes(

@@ -72,7 +72,8 @@ struct Scale: Sendable {
         case .logarithmic:
             let first = floor(log10(domain.lowerBound)), last = ceil(log10(domain.upperBound))
             let decades = log10(domain.upperBound / domain.lowerBound)
-            let steps: [Double] = decades < 1.6 ? [1, 2, 5] : decades < 3 ? [1, 3] : [1]
+            let steps: [Double] =
+                decades < 0.9 ? [1, 1.5, 2, 3, 5, 7] : decades < 1.6 ? [1, 2, 5] : decades < 3 ? [1, 3] : [1]
             let every = max(1, (decades / 6).rounded(.up))
             return stride(from: first, through: last, by: 1).filter {
                 every == 1 || $0.remainder(dividingBy: every) == 0

@@ -25,6 +25,7 @@ extension Markup {
         .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,430px),1fr));gap:18px;align-items:start}
         figure,.card{background:var(--card);border:1px solid var(--edge);border-radius:10px;padding:16px 18px;margin:0;min-width:0}
         .card{margin-bottom:18px}
+        .card .note{margin:0}
         .plot{overflow-x:auto}
         .plot svg{display:block;width:100%;max-width:560px;height:auto;margin:0 auto}
         svg text{font-family:inherit;font-size:12px;fill:var(--ink);paint-order:stroke;stroke:var(--card);stroke-width:3px;
@@ -68,7 +69,7 @@ extension Markup {
         th{font-weight:500}
         thead th{color:var(--soft);vertical-align:bottom;white-space:normal}
         .text{text-align:left}
-        td.text,tbody th.text{white-space:normal;min-width:7.5em}
+        td.text,tbody th.text{white-space:normal;min-width:9em}tbody th.text{min-width:16em}
         tr.strong td,tr.strong th{font-weight:650}
         tbody tr:last-child td,tbody tr:last-child th{border-bottom:0}
         code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;font-size:.8125rem;overflow-wrap:anywhere}
@@ -76,7 +77,7 @@ extension Markup {
         dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
         footer{color:var(--soft);font-size:.8125rem;margin-top:44px}
         @media (max-width:520px){main{padding:20px 12px 40px}figure,.card{padding:14px 10px}h2{margin-top:32px}
-        svg text{font-size:13px}svg .tick,svg .roofname,svg .beyond{font-size:12px}
+        tbody th.text{min-width:9em}svg text{font-size:13px}svg .tick,svg .roofname,svg .beyond{font-size:12px}
         dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}}
         @media print{body{background:#fff}figure,.card{break-inside:avoid}}
         """)
