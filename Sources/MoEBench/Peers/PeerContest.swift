@@ -120,7 +120,7 @@ final class PeerContest {
         return PeerTurns.Track(peer, worker, check, seconds: seconds, error: worst)
     }
 
-    /// Adds every peer to a report of ours: as a measurement, or as one that was not run.
+    /// Adds every peer that was asked for to a report of ours: as a measurement, or as one that was not run.
     func account(in report: inout WorkloadReport) {
         for track in tracks {
             do throws(PeerFailure) {
@@ -129,14 +129,11 @@ final class PeerContest {
                 failures[track.peer] = error
             }
         }
-        for peer in Peer.all {
-            let reason =
-                if let failure = failures[peer] { "\(failure)" } else if !settings.peers.contains(peer) {
-                    PeerText.notAskedFor
-                } else if !tracks.contains(where: { $0.peer == peer }) {
-                    "\(PeerFailure.interrupted)"
-                } else { nil as String? }
-            if let reason { report.notRun.append(.init(name: peer.name, reason: reason)) }
+        for peer in Peer.all where settings.peers.contains(peer) {
+            let isMissing = !report.external.contains { $0.subject.name == peer.name }
+            // Without a failure it was not begun.
+            let failure = failures[peer] ?? (isMissing ? .interrupted : nil)
+            if let failure { report.notRun.append(.init(name: peer.name, reason: "\(failure)")) }
         }
     }
 

@@ -34,17 +34,12 @@ package struct PeerText: Sendable {
     }
 
     private func notRun(_ all: [WorkloadReport.NotRun]) -> [String] {
-        let some = all.filter { $0.reason != Self.notAskedFor }
-        let width = some.map(\.name.count).max() ?? 0
-        return some.map { left in
+        let width = all.map(\.name.count).max() ?? 0
+        return all.map { left in
             let name = left.name + String(repeating: " ", count: width - left.name.count)
             return terminal.styled("  \(name)  not run: \(left.reason)", .faint)
         }
     }
-
-    /// The reason of a peer that the command line leaves out; tables do not tell of it.
-
-    static let notAskedFor = "not asked for"
 
     private func row(_ timing: some Timing, _ by: String, _ layer: Measurement?, error: Double?) -> [String] {
         guard let summary = timing.summary else { return [timing.subject.name, "no samples"] }
