@@ -18,14 +18,14 @@ package enum Bootstrap {
                 // The high half of a 128-bit product: uniform over 0..<count without a division.
                 draws[Int(generator.next().multipliedFullWidth(by: UInt64(count)).high)] += 1
             }
-            medians.append(median(draws, of: sorted))
+            medians.append(median(draws[...], of: sorted))
         }
         medians.sort()
         return Summary.quantile(0.025, ofSorted: medians)...Summary.quantile(0.975, ofSorted: medians)
     }
 
     /// The median of a multiset given as how often each sorted value occurs in it.
-    private static func median(_ draws: [Int32], of sorted: [Double]) -> Double {
+    static func median(_ draws: ArraySlice<Int32>, of sorted: [Double]) -> Double {
         let count = sorted.count
         let lower = (count - 1) / 2, upper = count / 2
         var seen = 0

@@ -39,15 +39,7 @@ package enum RatioInterval {
                 }
                 drawn += take
             }
-            let lower = (count - 1) / 2, upper = count / 2
-            var seen = 0
-            var first: Double?
-            for rank in 0..<count where draws[rank] > 0 {
-                seen += Int(draws[rank])
-                if first == nil, seen > lower { first = sorted[rank] }
-                if let first, seen > upper { return (first + sorted[rank]) / 2 }
-            }
-            return sorted[count - 1]
+            return Bootstrap.median(draws.prefix(count), of: sorted)
         }
     }
 

@@ -73,13 +73,4 @@ import Testing
             #expect(ablation.workloads(tokens: nil, type: nil).count == ablation.workloads.count)
         }
     }
-
-    @Test func ratiosHaveIntervals() throws {
-        let slow = (0..<40).map { 200.0 + Double($0 % 5) }, fast = (0..<40).map { 100.0 + Double($0 % 7) }
-        let interval = try #require(Bootstrap.ratioInterval(of: slow, over: fast))
-        #expect(interval.lowerBound > 1.9 && interval.upperBound < 2.03 && interval.contains(202 / 103))
-        #expect(Bootstrap.ratioInterval(of: slow, over: fast) == interval)
-        #expect(Bootstrap.ratioInterval(of: [1, 2], over: fast) == nil)
-        #expect(Bootstrap.ratioInterval(of: slow, over: Array(repeating: 0, count: 9)) == nil)
-    }
 }

@@ -14,8 +14,8 @@ package struct AblationText: Sendable {
             let pair = "  \(ablation.rawValue): \(kept.subject.name) over \(other.subject.name): "
             do {
                 let speedup = try Speedup(of: kept, over: other)
-                let interval = Bootstrap.ratioInterval(
-                    of: other.nanoseconds.map { Double($0) }, over: kept.nanoseconds.map { Double($0) })
+                let interval = RatioInterval.of(
+                    [.init(nanoseconds: other.nanoseconds)], over: [.init(nanoseconds: kept.nanoseconds)])
                 return pair + "\(Format.fixed(speedup.ratio, 2))× as fast"
                     + (interval.map {
                         ", 95 % interval \(Format.fixed($0.lowerBound, 2)) to \(Format.fixed($0.upperBound, 2))"
