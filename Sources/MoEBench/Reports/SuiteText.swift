@@ -38,9 +38,13 @@ package struct SuiteText: Sendable {
             "\(Format.bytes($0.bufferBytes)) \(Format.significant($0.series.rate * 1e-9)) GB/s"
         }
         let isDevice = ceilings.machine.isDevice
+        let products =
+            !isDevice ? "FMA" : workload.weightType == .float32 ? "FMA in registers" : "mma.sync in registers"
         lines.append(
-            "  ceilings: \(isDevice ? workload.weightType == .float32 ? "FMA" : "mma.sync in registers" : "FMA") \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s; \(isDevice ? "copy" : "read") "
-                + reads.joined(separator: ", ")
+            "  ceilings: \(products) \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s; "
+                + (ceilings.gemm.map {
+                    "\(workload.dtype) GEMM \($0.sizes) \(Format.significant($0.series.rate * 1e-12)) TFLOP/s; "
+                } ?? "") + "\(isDevice ? "copy" : "read") " + reads.joined(separator: ", ")
                 + (ceilings.rounded.map { "; " + Self.products($0) } ?? ""))
         var table = TextTable([
             .init("", .left), .init("median"), .init("p95"), .init("tokens/s"), .init("GFLOP/s"),
@@ -84,7 +88,7 @@ package struct SuiteText: Sendable {
         guard let summary = measurement.summary else { return [measurement.subject.name, "no samples"] }
         let workload = measurement.subject.workload
         let flops = Double(measurement.work.flops)
-        let bound = ceilings.bound(of: measurement.work)
+        let bound = ceilings.yardstick(of: measurement.work)
         return [
             label(measurement.subject, pool: layer?.subject.threads),
             Format.time(summary.median),

@@ -12,6 +12,15 @@ package protocol MachineProbe: Sendable {
 
 extension CeilingProbe: MachineProbe {}
 
+/// One large dense product of an arithmetic, by a kernel that layers have, too.
+package protocol DenseProduct: AnyObject {
+    var rows: Int { get }
+    var columns: Int { get }
+    var depth: Int { get }
+    /// Multiplies once; returns the operations done, two a product, and the time that they took.
+    func sample() -> (operations: Int, nanoseconds: UInt64)
+}
+
 /// Timed passes of a probe: the work of each and the nanoseconds it took.
 package struct CeilingSeries: Sendable, Hashable, Encodable {
     package let work: [Int]
@@ -76,17 +85,21 @@ package final class CeilingSampler {
     /// Products of that arithmetic; nil where it is exact.
     private var rounded: Series?
     private var reads: [Series]
+    private let product: (any DenseProduct)?
+    private var productSamples: (operations: [Int], nanoseconds: [UInt64]) = ([], [])
 
     /// - Parameters:
     ///   - workingSets: Bytes that the implementations walk over; one read ceiling is measured for each class among them.
     ///   - arithmetic: What some of them multiply otherwise than by fp32.
     ///   - machine: What the probes probe.
+    ///   - product: One of exact numbers; nil measures none.
     ///   - probe: Makes a probe that reads a buffer of so many bytes.
     package init(
         workingSets: [Int], arithmetic: ExpertArithmetic = .exact, machine: ProbedMachine = .processor,
-        probe: (Int) throws(MoEError) -> any MachineProbe
+        product: (any DenseProduct)? = nil, probe: (Int) throws(MoEError) -> any MachineProbe
     ) throws(MoEError) {
         self.machine = machine
+        self.product = product
         bufferBytes = Set(workingSets.compactMap(machine.bufferBytes)).sorted()
         var probes: [any MachineProbe] = []
         for bytes in bufferBytes.isEmpty ? [1 << 20] : bufferBytes { probes.append(try probe(bytes)) }
@@ -103,6 +116,12 @@ package final class CeilingSampler {
     package func sample() {
         multiplyAdd.sample()
         rounded?.sample()
+        if let product {
+            // Long enough by itself, and the products before it have the machine's clock where it belongs.
+            let (operations, nanoseconds) = product.sample()
+            productSamples.operations.append(operations)
+            productSamples.nanoseconds.append(nanoseconds)
+        }
         for index in reads.indices { reads[index].sample() }
     }
 
@@ -110,6 +129,7 @@ package final class CeilingSampler {
     package func restart() {
         multiplyAdd.forget()
         rounded?.forget()
+        productSamples = ([], [])
         for index in reads.indices { reads[index].forget() }
     }
 
@@ -118,6 +138,11 @@ package final class CeilingSampler {
         Ceilings(
             multiplyAdd: multiplyAdd.series,
             rounded: rounded.map { Ceilings.Rounded(arithmetic: arithmetic, series: $0.series) },
+            gemm: product.map {
+                Ceilings.GEMM(
+                    rows: $0.rows, columns: $0.columns, depth: $0.depth,
+                    series: CeilingSeries(work: productSamples.operations, nanoseconds: productSamples.nanoseconds))
+            },
             reads: zip(bufferBytes, reads).map { Ceilings.Read(bufferBytes: $0, series: $1.series) },
             machine: machine)
     }

@@ -51,7 +51,7 @@ package struct SuiteRunner {
             text.machine(
                 machine, threads: pool.threads, instructionSet: instructionSet.rawValue,
                 tuning: tuning == .detected(instructionSet) ? nil : tuning.description,
-                device: device.map { "\($0.properties)" }, build: build
+                device: device.map { "\(DeviceRecord($0))" }, build: build
             ).joined(separator: "\n"))
         var runner = WorkloadRunner(
             pool: pool, instructionSet: instructionSet, tuning: tuning, build: build, interruption: interruption,
@@ -68,7 +68,8 @@ package struct SuiteRunner {
         func write(isPartial: Bool) throws(MoEError) {
             guard let json = settings.json else { return }
             let file = ResultsFile(
-                reports: reports, build: build, command: settings.command, machine: machine, partial: isPartial)
+                reports: reports, build: build, command: settings.command, machine: machine,
+                device: device.map(DeviceRecord.init), partial: isPartial)
             try file.write(to: json)
         }
         for (workload, budget) in settings.entries where !interruption.isRequested {
