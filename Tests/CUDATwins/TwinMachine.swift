@@ -29,6 +29,14 @@ package func withTwinMachine<R>(
     }
 }
 
+/// Every kernel of the image.
+package func twinKernelNames() -> [String] {
+    var names: [String] = []
+    var bytes = 0
+    while let name = ck_kernel(names.count, &bytes) { names.append(String(cString: name)) }
+    return names
+}
+
 /// What `body` threw after something had gone wrong in a kernel.
 package struct TwinFailure: Error, CustomStringConvertible {
     package let description: String
