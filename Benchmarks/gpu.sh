@@ -130,7 +130,7 @@ if [ -n "$has_torch" ]; then
     [ $room -le 210 ] || room=210
     step rivals $((room + 15)) 5 python3 "$peers/run_peers.py" --moe-bench "$bench" --seconds "$room" --json "$work/peers.json"
 else
-    skip rivals "python3 has no torch that finds a GPU"
+    command -v python3 >/dev/null && skip rivals "python3 has no torch that finds a GPU" || skip rivals "there is no python3"
 fi
 
 # The sanitiser slows kernels down many times, so each tool looks at the quick self-test, in which every kernel runs at small sizes. The

@@ -14,6 +14,10 @@ enum RunCommand: Command {
             "moe-bench run --tokens 1 --hidden 4096 --expert-hidden 14336 --experts 8 --top-k 2 --dtype bf16",
             "decode through a layer of Mixtral's size"
         ),
+        (
+            "moe-bench run --device cuda --tokens 4096 --hidden 2048 --expert-hidden 768 --experts 128 --top-k 8 --dtype bf16",
+            "prefill on the first GPU; without --dtype weights are fp32, which tensor cores do not multiply"
+        ),
         ("moe-bench run --tokens 64 --threads 1 --json one-thread.json", "one thread, samples kept"),
         ("moe-bench run --tokens 64 --tuning tile-rows=4", "smaller register tiles than the machine's table has"),
     ]

@@ -40,12 +40,14 @@ package struct SuiteText: Sendable {
         let isDevice = ceilings.machine.isDevice
         let products =
             !isDevice ? "FMA" : workload.weightType == .float32 ? "FMA in registers" : "mma.sync in registers"
-        lines.append(
-            "  ceilings: \(products) \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s; "
-                + (ceilings.gemm.map {
-                    "\(workload.dtype) GEMM \($0.sizes) \(Format.significant($0.series.rate * 1e-12)) TFLOP/s; "
-                } ?? "") + "\(isDevice ? "copy" : "read") " + reads.joined(separator: ", ")
-                + (ceilings.rounded.map { "; " + Self.products($0) } ?? ""))
+        var limits = ["\(products) \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s"]
+        if let gemm = ceilings.gemm {
+            limits.append(
+                "\(workload.dtype) GEMM \(gemm.sizes) \(Format.significant(gemm.series.rate * 1e-12)) TFLOP/s")
+        }
+        if !reads.isEmpty { limits.append("\(isDevice ? "copy" : "read") " + reads.joined(separator: ", ")) }
+        if let rounded = ceilings.rounded { limits.append(Self.products(rounded)) }
+        lines.append("  ceilings: " + limits.joined(separator: "; "))
         var table = TextTable([
             .init("", .left), .init("median"), .init("p95"), .init("tokens/s"), .init("GFLOP/s"),
             .init("of ceiling"),

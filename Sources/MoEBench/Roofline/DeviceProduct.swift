@@ -47,10 +47,10 @@ final class DeviceProduct: DenseProduct {
         let sums = 48 * 0x1p-23
         let rounding = product.type == .float32 ? 0 : product.type == .bfloat16 ? 0x1p-8 : 0x1p-11
         var worst = 0.0
-        for row in Set([0, product.rows / 3, product.rows - 1]) {
+        for row in [0, product.rows / 3, product.rows - 1] {
             let x = try product.row(row, of: .x)
             let y = try product.row(row, of: .y)
-            for column in Set([0, product.columns / 2 + 5, product.columns - 1]) where column < product.columns {
+            for column in [0, product.columns / 2 + 3, product.columns - 1] {
                 let weights = try product.row(column, of: .weights)
                 var sum = 0.0, size = 0.0
                 for (a, b) in zip(x, weights) {

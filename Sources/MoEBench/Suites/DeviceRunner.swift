@@ -37,9 +37,13 @@ package struct DeviceRunner: Sendable {
     package func run(_ workload: Workload, budget: Double) throws(MoEError) -> WorkloadReport {
         let clock = ContinuousClock()
         let start = clock.now
-        guard workload.quantisation == nil, workload.arithmetic == .exact else {
+        guard workload.quantisation == nil else {
+            throw .configuration(field: "dtype", value: workload.dtype, expectation: "bf16, fp16 or fp32 on a GPU")
+        }
+        guard workload.arithmetic == .exact else {
             throw .configuration(
-                field: "dtype", value: workload.dtype, expectation: "bf16, fp16 or fp32, multiplied as it is, on a GPU")
+                field: "activations", value: workload.arithmetic.rawValue,
+                expectation: "exact on a GPU, which rounds them to the weights' type of itself")
         }
         let configuration = try workload.configuration()
         let weights = workload.weights

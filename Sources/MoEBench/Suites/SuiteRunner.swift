@@ -39,7 +39,11 @@ package struct SuiteRunner {
         let device: CUDADevice? =
             if case .cuda(let index) = settings.device { try CUDADevice.numbered(index) } else { nil }
         for (workload, _) in settings.entries {
-            try checkMemory(workload, device?.properties.memoryBytes ?? machine.memoryBytes)
+            if let device {
+                try checkMemory(workload, device.properties.memoryBytes, of: device.properties.name)
+            } else {
+                try checkMemory(workload, machine.memoryBytes, of: "this machine")
+            }
         }
         let build = BuildIdentity.ofThisProcess()
         let pool = try ThreadPool(threads: settings.threads)
@@ -99,7 +103,7 @@ package struct SuiteRunner {
     }
 
     /// Refuses at once what could not be held: weights once packed, activations, and the dense baseline.
-    private func checkMemory(_ workload: Workload, _ memoryBytes: Int) throws(MoEError) {
+    private func checkMemory(_ workload: Workload, _ memoryBytes: Int, of owner: String) throws(MoEError) {
         let configuration = try workload.configuration()
         let matrix = Double(configuration.hidden) * Double(configuration.expertHidden)
         let weights =
@@ -114,8 +118,7 @@ package struct SuiteRunner {
         guard needed > 0.9 * Double(available) else { return }
         throw .outOfMemory(
             bytes: needed < 0x1p62 ? Int(needed) : .max,
-            purpose: "\(workload.sizes) in \(workload.dtype); this machine has "
-                + Format.bytes(memoryBytes))
+            purpose: "\(workload.sizes) in \(workload.dtype); \(owner) has " + Format.bytes(memoryBytes))
     }
 }
 

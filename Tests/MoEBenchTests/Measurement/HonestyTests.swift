@@ -51,9 +51,9 @@ import Testing
     /// One token a call: a single one may be off by a flip as much as by leaving the rounding out, all batches together not.
     @Test(arguments: [ExpertArithmetic.int8Activations, .bfloat16Activations])
     func exactWorkForRoundedActivationsOfOneToken(rounding: ExpertArithmetic) throws {
-        let hidden = 192
+        let hidden = 48
         let configuration = try MoEConfiguration(
-            experts: 6, topK: 2, hidden: hidden, expertHidden: 320,
+            experts: 6, topK: 2, hidden: hidden, expertHidden: rounding == .int8Activations ? 32 : 64,
             weightType: rounding == .bfloat16Activations ? .bfloat16 : nil)
         let random = MoEWeights.random(seed: 5)
         let weights = rounding == .int8Activations ? random.quantised(to: .int8) : random
@@ -69,16 +69,16 @@ import Testing
         let check = LayerCheck(oracle)
         for (batch, output) in try outputs(rounding).enumerated() { try check.verify(output, batch: batch) }
         let exact = try outputs(.exact)
-        // Alone, some would pass.
-        let alone = exact.enumerated().filter { batch, output in
-            (try? LayerCheck(oracle).verify(output, batch: batch)) != nil
-        }
-        #expect(!alone.isEmpty)
         let other = check.forOneContender()
         #expect(throws: WrongResult.self) {
             for (batch, output) in exact.enumerated() { try other.verify(output, batch: batch) }
         }
-        // Not because of one batch that fails by itself.
+        // Not because of a batch that fails by itself; of bytes most do.
+        guard rounding == .bfloat16Activations else { return }
+        let alone = exact.enumerated().filter { batch, output in
+            (try? LayerCheck(oracle).verify(output, batch: batch)) != nil
+        }
+        #expect(alone.count > 8)
         let passing = LayerCheck(oracle)
         #expect(throws: WrongResult.self) {
             for (batch, output) in alone { try passing.verify(output, batch: batch) }

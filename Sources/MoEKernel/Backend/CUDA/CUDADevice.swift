@@ -50,6 +50,19 @@ public final class CUDADevice: Sendable {
         return CUDADevice(narrow, context, memory)
     }
 
+    /// The device with the image loaded, which else is loaded for the first layer and unloaded with the last.
+    package struct WithKernels: Sendable {
+        package let device: CUDADevice
+        private let library: KernelLibrary
+
+        fileprivate init(_ device: CUDADevice) throws(MoEError) {
+            self.device = device
+            library = try device.kernels()
+        }
+    }
+
+    package func withKernels() throws(MoEError) -> WithKernels { try WithKernels(self) }
+
     /// As in "13.0": of the CUDA runtime that was found.
     package var runtimeVersion: String { "\(context.runtime.runtimeVersion)" }
     /// The newest CUDA that the driver supports.
