@@ -1,15 +1,7 @@
-"""Checkpoint folders of one layer and safetensors files, for `moe-bench forward`. Standard library only.
-
-    python3 checkpoint.py DIR    writes small layers of ragged sizes, each with inputs, for the sanitiser
-"""
+"""Checkpoint folders of one layer and safetensors files, for `moe-bench forward`. Standard library only."""
 import json
-import random
 import struct
-import sys
 from pathlib import Path
-
-# Name, hidden, inner, experts, k and the tokens of its inputs.
-SMALL = [("ragged", 72, 40, 6, 2, (5, 40)), ("even", 128, 64, 16, 4, (150,))]
 
 
 def write(path, tensors):
@@ -60,22 +52,3 @@ def write_layer(folder, hidden, inner, experts, top_k, tensor):
         "num_hidden_layers": 1, "torch_dtype": "bfloat16",
     }
     (folder / "config.json").write_text(json.dumps(config, indent=1))
-
-
-def main(folder):
-    generator = random.Random(5)
-    uniform = lambda count, width: bfloat16_bytes([generator.uniform(-width, width) for _ in range(count)])
-    for name, hidden, inner, experts, top_k, inputs in SMALL:
-        place = Path(folder) / name
-        write_layer(
-            place, hidden, inner, experts, top_k,
-            lambda kind, expert, rows, columns: uniform(rows * columns, (3 / columns) ** 0.5))
-        for tokens in inputs:
-            write(place / f"x{tokens}.safetensors", {"x": ("BF16", (tokens, hidden), uniform(tokens * hidden, 1.7))})
-            print(place, place / f"x{tokens}.safetensors")
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    main(sys.argv[1])

@@ -83,17 +83,41 @@ def first_call(workload, table, peer):
     return None
 
 
-def ceilings(peers):
-    """FLOP/s and bytes/s of torch, or None."""
+def rate(series):
+    """Work a second of a series of a results file."""
+    return statistics.median(w / max(t, 1) for w, t in zip(series["work"], series["nanoseconds"])) * 1e9
+
+
+def own_ceilings(table):
+    """What moe-bench measured beside its bf16 layers, in the middle of its workloads; None where it measured nothing.
+
+    The product is the faster of its own GEMM and of products in registers: a library's GEMM, which floors are meant for, may be faster
+    than its own."""
+    found = [e["ceilings"] for e in (table or {}).get("entries", []) if e["workload"].get("weightType") == "bf16"]
+    found = [c for c in found if c.get("copies") and c.get("multiplyAdd")]
+    if not found:
+        return None
+    middle = lambda rates: statistics.median(rates) if rates else None
+    registers = middle([rate(c["multiplyAdd"]) for c in found])
+    gemms = [c["gemm"] for c in found if c.get("gemm")]
+    own = middle([rate(g["series"]) for g in gemms])
+    copy = middle([rate(max(c["copies"], key=lambda read: read["bufferBytes"])["series"]) for c in found])
+    size = "×".join(str(gemms[0][side]) for side in ("rows", "columns", "depth")) if gemms else None
+    return {
+        "of": "moe-bench", "gemm": max(registers, own or 0), "copy": copy, "registers": registers, "ownGEMM": own, "size": size}
+
+
+def ceilings(peers, table):
+    """FLOP/s and bytes/s, and whose: torch's where it ran, else moe-bench's own; None without either."""
     found = (peers or {}).get("ceilings")
     if not found or not found["gemm"]["nanoseconds"]:
-        return None, None
+        return own_ceilings(table)
     gemm = found["gemm"]["flops"] / statistics.median(found["gemm"]["nanoseconds"]) * 1e9
     copy = found["copy"]["bytes"] / statistics.median(found["copy"]["nanoseconds"]) * 1e9
-    return gemm, copy
+    return {"of": "torch", "gemm": gemm, "copy": copy}
 
 
-def row(workload, table, peers, gemm, copy):
+def row(workload, table, peers, ceiling):
     peer = next(
         (e for e in (peers or {}).get("entries", []) if Workload(**e["workload"]) == workload), None)
     floor = FLOORS.get(workload.name)
@@ -107,8 +131,9 @@ def row(workload, table, peers, gemm, copy):
         seconds = mine["milliseconds"] * 1e-3
         result["tokensPerSecond"] = workload.tokens / seconds
         result["teraflops"] = mine["flops"] / seconds * 1e-12
-        if gemm:
-            result["gemmShare"], result["copyShare"] = mine["flops"] / seconds / gemm, mine["bytes"] / seconds / copy
+        if ceiling:
+            result["gemmShare"] = mine["flops"] / seconds / ceiling["gemm"]
+            result["copyShare"] = mine["bytes"] / seconds / ceiling["copy"]
         if floor:
             reached = {
                 "GEMM": result["gemmShare"], "copy": result["copyShare"], "tokens": result["tokensPerSecond"],
@@ -172,14 +197,20 @@ def number(value):
     return f"{value:.4g}"
 
 
-def markdown(rows, gemm, copy, done, wrong, cpu, forward, about):
+def markdown(rows, ceiling, done, wrong, cpu, forward, about):
     lines = ["## GPU", ""]
     if about:
         lines += [about, ""]
-    if gemm:
+    if ceiling and ceiling["of"] == "torch":
         lines += [
-            f"Ceilings of torch in this run: product {gemm * 1e-12:.0f} TFLOP/s (8192³, bf16), copy {copy * 1e-12:.2f} TB/s "
-            "(read and written).", ""]
+            f"Ceilings of torch in this run: product {ceiling['gemm'] * 1e-12:.0f} TFLOP/s (8192³, bf16), copy "
+            f"{ceiling['copy'] * 1e-12:.2f} TB/s (read and written).", ""]
+    elif ceiling:
+        own = f"{ceiling['ownGEMM'] * 1e-12:.0f} TFLOP/s ({ceiling['size']})" if ceiling["ownGEMM"] else "not measured"
+        lines += [
+            f"Ceilings of moe-bench itself in this run, as there is no torch: bf16 products in registers "
+            f"{ceiling['registers'] * 1e-12:.0f} TFLOP/s, its own GEMM {own}, copy {ceiling['copy'] * 1e-12:.2f} TB/s (read and "
+            "written). Shares of GEMM are of the faster of the first two; cuBLAS may be faster still.", ""]
     heads = [
         "workload", "ms", "M tokens/s", "TFLOP/s", "of GEMM", "of copy", "floor", "", "first call, ms", "same numbers"]
     lines += [cells(heads), cells(["---"] * len(heads))]
@@ -187,6 +218,8 @@ def markdown(rows, gemm, copy, done, wrong, cpu, forward, about):
         mine, same = r["ours"], r["sameNumbers"] or {}
         told = [what for what, is_same in same.items() if is_same]
         verdict = {True: "met", False: "**missed**", None: "not measured"}[r["met"]]
+        if r["met"] is not None and ceiling and ceiling["of"] != "torch" and FLOORS[r["workload"]["name"]].kind != "tokens":
+            verdict += ", by its own ceilings"
         if mine is None:
             lines.append(cells([r["workload"]["name"]] + ["–"] * 5 + [r["floor"] or "–", verdict, "–", "–"]))
             continue
@@ -223,22 +256,23 @@ def markdown(rows, gemm, copy, done, wrong, cpu, forward, about):
 def main(work, out):
     work, out = Path(work), Path(out)
     done, table, peers = steps(work), load(work / "table.json"), load(work / "peers.json")
-    gemm, copy = ceilings(peers)
-    rows = [row(w, table, peers, gemm, copy) for w in WORKLOADS]
+    ceiling = ceilings(peers, table)
+    rows = [row(w, table, peers, ceiling) for w in WORKLOADS]
     wrong, cpu = failures(done, work, table, peers), scaling(work)
     machine = text(work / "machine.log")
     about = next((line for line in machine.splitlines() if "NVIDIA" in line and "," in line), "")
     logs = {path.stem: text(path) for path in sorted(work.glob("*.log"))}
     result = {
         "schema": SCHEMA, "version": VERSION, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": machine, "gemmFlops": gemm, "copyBytes": copy, "steps": done, "failures": wrong, "rows": rows,
+        "machine": machine, "gemmFlops": ceiling and ceiling["gemm"], "copyBytes": ceiling and ceiling["copy"],
+        "ceilingsOf": ceiling and ceiling["of"], "steps": done, "failures": wrong, "rows": rows,
         "cpuScaling": cpu, "table": table, "peers": peers,
         "cpuFiles": {path.stem: load(path) for path in sorted(work.glob("cpu-*.json"))}, "logs": logs,
     }
     temporary = out / "results.json.part"
     temporary.write_text(json.dumps(result))
     temporary.replace(out / "results.json")
-    words = markdown(rows, gemm, copy, done, wrong, cpu, (peers or {}).get("forward"), about)
+    words = markdown(rows, ceiling, done, wrong, cpu, (peers or {}).get("forward"), about)
     (out / "table.md").write_text(words)
     print(words, end="")
 

@@ -18,6 +18,10 @@ enum RunCommand: Command {
             "moe-bench run --tokens 512 --hidden 2048 --expert-hidden 1024 --experts 8-128*2 --top-k 8",
             "a layer of your own, with more and more experts"
         ),
+        (
+            "moe-bench run --device cuda --workload qwen3-30b-a3b --tokens 4096 --dtype bf16",
+            "prefill on the first GPU; without --dtype weights are fp32, which tensor cores do not multiply"
+        ),
         ("moe-bench run --tokens 64 --threads 1-max --json threads.json", "scaling with threads, samples kept"),
         ("moe-bench run --experts 64 --top-k 8 --routing uniform,zipf:1,hot:0.5", "balanced and skewed routing"),
         ("moe-bench run --tokens 1 --caches cold", "a layer whose weights other work has pushed out of the caches"),
@@ -88,7 +92,7 @@ enum RunCommand: Command {
             Workload(name: "run", tokens: 512, hidden: 512, expertHidden: 2048, experts: 8, topK: 2),
             budget: Double(seconds))
         base.workload.seed = try CommonOptions.seed(arguments)
-        let memory = try memoryBytes(device)
+        let memory = try memory(of: device)
         let sweep = try Sweep(base, try axes(arguments), skipsImpossible: arguments.has("skip-impossible")) {
             (point) throws(MoEError) in
             let workload = point.workload
@@ -100,7 +104,7 @@ enum RunCommand: Command {
                 let set = if let chosen = point.instructionSet { chosen } else { try CPUInstructionSet.chosen() }
                 try tuning.check(for: set)
             }
-            try workload.checkMemory(memory)
+            try workload.checkMemory(memory.bytes, of: memory.owner)
         }
         var settings = SuiteRunner.Settings(
             points: sweep.points, json: try arguments.text("json"),
@@ -113,9 +117,10 @@ enum RunCommand: Command {
         return try SuiteRunner(settings).run()
     }
 
-    private static func memoryBytes(_ device: Device) throws -> Int {
-        guard case .cuda(let index) = device else { return Machine().memoryBytes }
-        return try CUDADevice.numbered(index).properties.memoryBytes
+    private static func memory(of device: Device) throws -> (bytes: Int, owner: String) {
+        guard case .cuda(let index) = device else { return (Machine().memoryBytes, "this machine") }
+        let properties = try CUDADevice.numbered(index).properties
+        return (properties.memoryBytes, properties.name)
     }
 
     /// What is varied, the slowest first: what weights depend on comes before what they do not.

@@ -8,52 +8,46 @@ enum SelfTestCommand: Command {
     static let examples: [(line: String, meaning: String)] = [
         ("moe-bench selftest", "after carrying the binary to another machine"),
         ("moe-bench selftest --instruction-set avx2", "one instruction set alone"),
-        ("moe-bench selftest --device cuda", "every kernel of the first GPU"),
+        ("moe-bench selftest --device cuda", "every kernel of the first GPU, at sizes of real layers too"),
+        (
+            "compute-sanitizer --tool racecheck moe-bench selftest --quick --device cuda",
+            "every kernel at small sizes, under a tool that slows a GPU down many times"
+        ),
     ]
-    static let options = [CommonOptions.device, CommonOptions.instructionSet, CommonOptions.threads]
+    static let options = [
+        Option("quick", help: "a few small layers; on a GPU they need every kernel all the same"),
+        CommonOptions.device, CommonOptions.instructionSet, CommonOptions.threads,
+    ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
         let device = try CommonOptions.device(arguments)
         let set = try CommonOptions.instructionSet(arguments)
         let pool = try ThreadPool(threads: try CommonOptions.threads(arguments))
-        var passed = 0, failed = 0
-        func report(_ name: String, _ problem: (any Error)?) {
-            if let problem {
-                failed += 1
-                Terminal.print("FAILED  \(name): \(problem)")
-            } else {
-                passed += 1
-                Terminal.print("ok      \(name)")
-            }
-        }
+        let isQuick = arguments.has("quick")
+        let test: SelfTest
         if case .cuda(let index) = device {
-            try run(on: try CUDADevice.numbered(index), pool: pool, report)
+            let gpu = try CUDADevice.numbered(index)
+            Terminal.print("\(DeviceRecord(gpu))")
+            test = try SelfTest(on: gpu, pool: pool, isQuick: isQuick)
         } else {
-            for test in try LayerConformance.cases(set.map { [$0] } ?? CPUInstructionSet.supported) {
-                do {
-                    report("\(test)", try LayerConformance.run(test, pool: pool))
-                } catch {
-                    report("\(test)", error)
-                }
-            }
+            test = try SelfTest(
+                on: set.map { [$0] } ?? CPUInstructionSet.supported, pool: pool, isQuick: isQuick)
         }
-        Terminal.print("\(passed) passed, \(failed) failed")
-        return failed == 0 ? .success : .failure
-    }
-
-    private static func run(
-        on device: CUDADevice, pool: ThreadPool, _ report: (String, (any Error)?) -> Void
-    ) throws {
-        Terminal.print("\(device.properties)")
-        for test in try DeviceConformance.cases() + DeviceConformance.largeCases() {
+        var passed = 0, failed = 0
+        for check in test.checks {
             do {
-                let finding = try DeviceConformance.run(test, on: device) { configuration, weights in
-                    try MoELayer(configuration, weights: weights, on: device, pool: pool)
-                }
-                report("\(test): \(finding)", nil)
+                let found = try check.run()
+                passed += 1
+                Terminal.print("ok      \(check.name)" + (found.isEmpty ? "" : ": \(found)"))
             } catch {
-                report("\(test)", error)
+                failed += 1
+                Terminal.print("FAILED  \(check.name): \(error)")
+                // Whatever followed would fail of the same fault.
+                if case .cuda(let failure) = error as? MoEError, failure.kind == .contextLost { break }
             }
         }
+        let left = test.checks.count - passed - failed
+        Terminal.print("\(passed) passed, \(failed) failed" + (left > 0 ? ", \(left) not run" : ""))
+        return failed == 0 ? .success : .failure
     }
 }

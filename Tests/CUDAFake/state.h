@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-enum { devices = 4, trace_length = 1 << 14, launch_length = 1 << 10 };
+enum { devices = 4, trace_length = 1 << 14, launch_length = 1 << 14 };
 
 typedef struct kernel_code {
     const char *name;

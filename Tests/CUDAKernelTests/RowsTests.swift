@@ -1,7 +1,7 @@
 import CUDAKernelHost
 import Testing
 
-/// Conversion of rows, the shared expert's gate and random weights: the kernels' sources, run on the CPU.
+/// Conversion of rows and the shared expert's gate: the kernels' sources, run on the CPU.
 @Suite struct RowsTests {
     /// Runs a kernel by its name, allowed to touch `memory` alone.
     func run<Parameters>(
@@ -107,7 +107,8 @@ import Testing
         #expect(target.elements != expected)
     }
 
-    @Test func gateIsTheLogisticFunction() throws {
+    /// σ of every third number of 300.
+    private func gates(mistake: String = "") throws -> (logits: [Float], scale: [Float]) {
         let logits = DeviceArray((0..<300).map { Float($0 - 150) / 11 })
         let scale = DeviceArray([Float](repeating: .nan, count: 100))
         var p = mc_gate_parameters()
@@ -115,14 +116,24 @@ import Testing
         p.scale = scale.start
         p.tokens = 100
         p.stride = 3
-        try run(
-            "shared_gate", p, blocks: 2, threads: MC_GATE_THREADS,
-            memory: [(UnsafeRawPointer(logits.start), 1200), (UnsafeRawPointer(scale.start), 400)])
-        for (token, value) in scale.elements.enumerated() {
-            let expected = 1 / (1 + exponential(-Double(logits.elements[3 * token])))
-            // The exponential, the sum and the quotient round by a unit or less each.
-            #expect(abs(Double(value) - expected) <= 3 * 0x1p-24 * expected)
+        try launch { ck_gate("shared_gate" + mistake, &p, 2, 1, $0, $1) }
+        return (logits.elements, scale.elements)
+    }
+
+    /// The largest error of a gate, in units of what the exponential, the sum and the quotient may round by.
+    private func worst(_ gates: (logits: [Float], scale: [Float])) -> Double {
+        gates.scale.enumerated().reduce(0) { worst, gate in
+            let expected = 1 / (1 + exponential(-Double(gates.logits[3 * gate.offset])))
+            let error = abs(Double(gate.element) - expected) / (3 * 0x1p-24 * expected)
+            return error.isNaN ? .infinity : max(worst, error)
         }
+    }
+
+    @Test func gateIsTheLogisticFunction() throws { #expect(worst(try gates()) <= 1) }
+
+    @Test(arguments: ["off_by_one", "wrong_sign", "ignores_the_stride"])
+    func noticesMistakesOfTheGate(_ mistake: String) throws {
+        #expect(worst(try gates(mistake: "+" + mistake)) > 100)
     }
 
     /// eˣ by its series, so that nothing of the C library is needed.
@@ -133,18 +144,5 @@ import Testing
             sum += term
         }
         return (0..<4).reduce(sum) { power, _ in power * power }
-    }
-
-    /// The probes' sums are of what they say they multiply.
-    @Test(arguments: Element.allCases) func probesMultiply(_ type: Element) throws {
-        let sink = DeviceArray([Float](repeating: .nan, count: 2 * MC_PROBE_THREADS))
-        var p = mc_probe_parameters()
-        p.sink = sink.start
-        p.iterations = 3
-        try run(
-            "probe_multiply_\(type)", p, blocks: 2, threads: MC_PROBE_THREADS,
-            memory: [(UnsafeRawPointer(sink.start), sink.count * 4)])
-        #expect(sink.elements.allSatisfy { $0.isFinite })
-        #expect(Set(sink.elements).count > 1)
     }
 }

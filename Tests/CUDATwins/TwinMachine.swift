@@ -29,6 +29,21 @@ package func withTwinMachine<R>(
     }
 }
 
+/// Every kernel of the image.
+package func twinKernelNames() -> [String] {
+    var names: [String] = []
+    var bytes = 0
+    while let name = ck_kernel(names.count, &bytes) { names.append(String(cString: name)) }
+    return names
+}
+
+/// The kernels that were launched so far; nil after more launches than are noted.
+package func launchedTwins() -> Set<String>? {
+    let count = fake_launches()
+    let names = (0..<count).compactMap { fake_launch_at($0).kernel.map { String(cString: $0) } }
+    return names.count == count ? Set(names) : nil
+}
+
 /// What `body` threw after something had gone wrong in a kernel.
 package struct TwinFailure: Error, CustomStringConvertible {
     package let description: String

@@ -33,6 +33,12 @@ extension Implementation {
 /// Compares what a call left with what it should have.
 package protocol OutputCheck: Sendable {
     func verify(_ output: StageOutput, batch: Int) throws(WrongResult)
+    /// The same check for the calls of one contender alone, where it remembers what it saw.
+    func forOneContender() -> any OutputCheck
+}
+
+extension OutputCheck {
+    package func forOneContender() -> any OutputCheck { self }
 }
 
 /// An answer that is not the oracle's.
@@ -51,7 +57,7 @@ package struct Contender {
 
     package init(_ implementation: any Implementation, check: any OutputCheck, weight: Double = 1) {
         self.implementation = implementation
-        self.check = check
+        self.check = check.forOneContender()
         self.weight = weight
     }
 }

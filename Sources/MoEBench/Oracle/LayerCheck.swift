@@ -1,15 +1,23 @@
 import MoEKernel
+import Synchronization
 
 /// Compares a layer's logits, routing or output with the oracle, each within what fp32 arithmetic allows. Rounded activations
 /// are checked to be rounded as in float64, but for those that fp32's error explains.
+///
+/// One token's error says little of that, as one activation that was rounded otherwise explains as much of it. So squared errors are added
+/// up over the tokens of a batch, and over the batches that were seen: with one token a call, that is what notices activations that were
+/// not rounded at all. A check is therefore of one implementation's calls.
 package struct LayerCheck: OutputCheck {
     package let oracle: LayerOracle
     package let tolerance: Tolerance
+    private let seen = SeenBatches()
 
     package init(_ oracle: LayerOracle, tolerance: Tolerance = Tolerance()) {
         self.oracle = oracle
         self.tolerance = tolerance
     }
+
+    package func forOneContender() -> any OutputCheck { LayerCheck(oracle, tolerance: tolerance) }
 
     package func verify(_ output: StageOutput, batch: Int) throws(WrongResult) {
         let tokens = oracle.batches[batch].filter { !isAmbiguous($0) }
@@ -19,7 +27,7 @@ package struct LayerCheck: OutputCheck {
         switch output {
         case .logits(let logits): try verify(logits: logits, oracle.batches[batch])
         case .routing(let routing): try verify(routing, tokens)
-        case .activations(let y): try verify(y, tokens)
+        case .activations(let y): try seen.add(try verify(y, tokens), of: batch).verify()
         }
     }
 
@@ -71,7 +79,8 @@ package struct LayerCheck: OutputCheck {
         }
     }
 
-    private func verify(_ y: [Float], _ tokens: [LayerOracle.Token]) throws(WrongResult) {
+    /// Checks every token, and all of them together; returns their squared errors.
+    private func verify(_ y: [Float], _ tokens: [LayerOracle.Token]) throws(WrongResult) -> Squares {
         let configuration = oracle.configuration, H = configuration.hidden
         try verifyAllFinite(y, count: oracle.tokensPerBatch * H, "output")
         var errors = Squares()
@@ -112,18 +121,40 @@ package struct LayerCheck: OutputCheck {
             errors.largest = max(errors.largest, largest)
             errors.expected += expected
         }
-        try errors.verify(tokens: tokens.count)
+        errors.tokens = tokens.count
+        try errors.verify()
+        return errors
     }
 
-    /// The squared errors of all tokens. A flip explains as much in one of them as leaving the rounding of activations out
+    /// What each batch's last checked call was off by.
+    private final class SeenBatches: Sendable {
+        private let squares = Mutex<[Int: Squares]>([:])
+
+        /// Notes a batch's; returns those of all batches seen.
+        func add(_ one: Squares, of batch: Int) -> Squares {
+            squares.withLock { squares in
+                squares[batch] = one
+                return squares.values.reduce(Squares(), +)
+            }
+        }
+    }
+
+    /// The squared errors of some tokens. A flip explains as much in one of them as leaving the rounding of activations out
     /// does, but not in all.
-    private struct Squares {
+    private struct Squares: Sendable {
+        var tokens = 0
         var found = 0.0
         var exact = 0.0
         var largest = 0.0
         var expected = 0.0
 
-        func verify(tokens: Int) throws(WrongResult) {
+        static func + (a: Self, b: Self) -> Self {
+            Squares(
+                tokens: a.tokens + b.tokens, found: a.found + b.found, exact: a.exact + b.exact,
+                largest: max(a.largest, b.largest), expected: a.expected + b.expected)
+        }
+
+        func verify() throws(WrongResult) {
             let count = Double(tokens)
             let error = (found / count).squareRoot()
             let allowed =

@@ -39,6 +39,8 @@ package struct RecordedResults: Decodable, Sendable {
     /// ISO 8601, UTC.
     package let finished: String
     package let machine: Machine
+    /// The GPU that layers ran on; nil on a processor, and in files of a time when it was not recorded.
+    package let device: DeviceRecord?
     package let entries: [Entry]
     /// nil in files of version 1.
     package let serving: [ServingRecord]?
@@ -82,10 +84,19 @@ package struct RecordedCeilings: Sendable, Hashable, Decodable {
         package let series: Series
     }
 
+    package struct GEMM: Sendable, Hashable, Decodable {
+        package let rows: Int
+        package let columns: Int
+        package let depth: Int
+        package let series: Series
+    }
+
     package let multiplyAdd: Series
     /// Products of bytes, and of pairs of bf16 numbers, where they were measured.
     package let byteDot: Series?
     package let pairDot: Series?
+    /// One large dense product, on a GPU; nil in files of a time when it was not measured.
+    package let gemm: GEMM?
     /// By size of the buffer, rising: of a processor.
     package let reads: [Read]?
     /// The same of a GPU, whose memory is copied.

@@ -75,6 +75,8 @@ package struct ResultsFile: Encodable, Sendable {
     /// ISO 8601, UTC.
     package let finished: String
     package let machine: Machine
+    /// The GPU that layers ran on; nil on a processor.
+    package let device: DeviceRecord?
     package let entries: [Entry]
     /// Runs of an engine that served requests.
     package let serving: [ServingRecord]
@@ -83,7 +85,7 @@ package struct ResultsFile: Encodable, Sendable {
 
     package init(
         reports: [WorkloadReport] = [], serving: [ServingRecord] = [], build: String, command: [String],
-        machine: Machine, partial: Bool, finished: Date = Date()
+        machine: Machine, device: DeviceRecord? = nil, partial: Bool, finished: Date = Date()
     ) {
         schema = Self.schema
         version = Self.version
@@ -91,6 +93,7 @@ package struct ResultsFile: Encodable, Sendable {
         self.command = command
         self.finished = finished.ISO8601Format()
         self.machine = machine
+        self.device = device
         entries = reports.map(Entry.init)
         self.serving = serving
         self.partial = partial

@@ -43,10 +43,16 @@ package struct SuiteText: Sendable {
             "\(Format.bytes($0.bufferBytes)) \(Format.significant($0.series.rate * 1e-9)) GB/s"
         }
         let isDevice = ceilings.machine.isDevice
-        lines.append(
-            "  ceilings: \(isDevice ? workload.weightType == .float32 ? "FMA" : "mma.sync in registers" : "FMA") \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s"
-                + (reads.isEmpty ? "" : "; \(isDevice ? "copy" : "read") " + reads.joined(separator: ", "))
-                + (ceilings.rounded.map { "; " + Self.products($0) } ?? ""))
+        let products =
+            !isDevice ? "FMA" : workload.weightType == .float32 ? "FMA in registers" : "mma.sync in registers"
+        var limits = ["\(products) \(Format.significant(ceilings.multiplyAdd.rate * 1e-9)) GFLOP/s"]
+        if let gemm = ceilings.gemm {
+            limits.append(
+                "\(workload.dtype) GEMM \(gemm.sizes) \(Format.significant(gemm.series.rate * 1e-12)) TFLOP/s")
+        }
+        if !reads.isEmpty { limits.append("\(isDevice ? "copy" : "read") " + reads.joined(separator: ", ")) }
+        if let rounded = ceilings.rounded { limits.append(Self.products(rounded)) }
+        lines.append("  ceilings: " + limits.joined(separator: "; "))
         var table = TextTable([
             .init("", .left), .init("median"), .init("±"), .init("p95"), .init("tokens/s"), .init("GFLOP/s"),
             .init("of ceiling"),
@@ -131,7 +137,7 @@ package struct SuiteText: Sendable {
         guard let summary = measurement.summary else { return [measurement.subject.name, "no samples"] }
         let workload = measurement.subject.workload
         let flops = Double(measurement.work.flops)
-        let bound = ceilings.bound(of: measurement.work)
+        let bound = ceilings.yardstick(of: measurement.work)
         return [
             label(measurement.subject, pool: layer?.subject.threads),
             Format.time(summary.median),

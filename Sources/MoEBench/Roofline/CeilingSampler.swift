@@ -12,6 +12,15 @@ package protocol MachineProbe: Sendable {
 
 extension CeilingProbe: MachineProbe {}
 
+/// One large dense product of an arithmetic, by a kernel that layers have, too.
+package protocol DenseProduct: AnyObject {
+    var rows: Int { get }
+    var columns: Int { get }
+    var depth: Int { get }
+    /// Multiplies once; returns the operations done, two a product, and the time that they took.
+    func sample() -> (operations: Int, nanoseconds: UInt64)
+}
+
 /// Timed passes of a probe: the work of each and the nanoseconds it took.
 package struct CeilingSeries: Sendable, Hashable, Encodable {
     package let work: [Int]
@@ -91,18 +100,23 @@ package final class CeilingSampler {
     /// Products of that arithmetic; nil where it is exact.
     private var rounded: Series?
     private var reads: [Series]
+    private let product: (any DenseProduct)?
+    private var productSamples: (operations: [Int], nanoseconds: [UInt64]) = ([], [])
 
     /// - Parameters:
     ///   - workingSets: Bytes that the implementations walk over; one read ceiling is measured for each class among them.
     ///   - arithmetic: What some of them multiply otherwise than by fp32.
     ///   - machine: What the probes probe.
+    ///   - product: One of exact numbers; nil measures none.
     ///   - now: What times the passes.
     ///   - probe: Makes a probe that reads a buffer of so many bytes.
     package init(
         workingSets: [Int], arithmetic: ExpertArithmetic = .exact, machine: ProbedMachine = .processor,
-        now: @escaping Now = { cp_nanoseconds() }, probe: (Int) throws(MoEError) -> any MachineProbe
+        product: (any DenseProduct)? = nil, now: @escaping Now = { cp_nanoseconds() },
+        probe: (Int) throws(MoEError) -> any MachineProbe
     ) throws(MoEError) {
         self.machine = machine
+        self.product = product
         bufferBytes = Set(workingSets.compactMap(machine.bufferBytes)).sorted()
         var probes: [any MachineProbe] = []
         for bytes in bufferBytes.isEmpty ? [1 << 20] : bufferBytes { probes.append(try probe(bytes)) }
@@ -119,6 +133,12 @@ package final class CeilingSampler {
     package func sample() {
         multiplyAdd.sample()
         rounded?.sample()
+        if let product {
+            // Long enough by itself, and the products before it have the machine's clock where it belongs.
+            let (operations, nanoseconds) = product.sample()
+            productSamples.operations.append(operations)
+            productSamples.nanoseconds.append(nanoseconds)
+        }
         for index in reads.indices { reads[index].sample() }
     }
 
@@ -126,6 +146,7 @@ package final class CeilingSampler {
     package func restart() {
         multiplyAdd.forget()
         rounded?.forget()
+        productSamples = ([], [])
         for index in reads.indices { reads[index].forget() }
     }
 
@@ -134,9 +155,14 @@ package final class CeilingSampler {
 
     /// Whether the median of every ceiling's samples is known as well as that: a ratio is no better than what it divides by.
     package func isTight(within relativeHalfWidth: Double) -> Bool {
-        ([multiplyAdd] + (rounded.map { [$0] } ?? []) + reads).allSatisfy { series in
-            guard series.samples.count >= Self.fewestForInterval else { return false }
-            return MedianInterval.relativeHalfWidth(series.samples).map { $0 <= relativeHalfWidth } ?? false
+        var samples = ([multiplyAdd] + (rounded.map { [$0] } ?? []) + reads).map(\.samples)
+        if product != nil {
+            samples.append(
+                zip(productSamples.operations, productSamples.nanoseconds).map { Double($0) / Double(max($1, 1)) })
+        }
+        return samples.allSatisfy { samples in
+            guard samples.count >= Self.fewestForInterval else { return false }
+            return MedianInterval.relativeHalfWidth(samples).map { $0 <= relativeHalfWidth } ?? false
         }
     }
 
@@ -145,6 +171,11 @@ package final class CeilingSampler {
         Ceilings(
             multiplyAdd: multiplyAdd.series,
             rounded: rounded.map { Ceilings.Rounded(arithmetic: arithmetic, series: $0.series) },
+            gemm: product.map {
+                Ceilings.GEMM(
+                    rows: $0.rows, columns: $0.columns, depth: $0.depth,
+                    series: CeilingSeries(work: productSamples.operations, nanoseconds: productSamples.nanoseconds))
+            },
             reads: zip(bufferBytes, reads).map { Ceilings.Read(bufferBytes: $0, series: $1.series) },
             machine: machine)
     }

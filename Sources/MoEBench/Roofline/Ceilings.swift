@@ -13,24 +13,41 @@ package struct Ceilings: Sendable, Hashable, Encodable {
         package let series: CeilingSeries
     }
 
+    /// One large dense product of the numbers that the layer multiplies, by a kernel that it has, too.
+    package struct GEMM: Sendable, Hashable, Encodable {
+        package let rows: Int
+        package let columns: Int
+        package let depth: Int
+        package let series: CeilingSeries
+
+        /// "8192³", or "8192 × 4096 × 2048".
+        package var sizes: String {
+            rows == columns && columns == depth ? "\(rows)³" : "\(rows) × \(columns) × \(depth)"
+        }
+    }
+
     package let multiplyAdd: CeilingSeries
     /// nil where nothing in the comparison has such products.
     package let rounded: Rounded?
+    /// nil where it was not measured, as on a processor.
+    package let gemm: GEMM?
     /// By size of the buffer, rising.
     package let reads: [Read]
     /// Whose they are: on a GPU `multiplyAdd` is of the numbers that the layer multiplies, and `reads` are copies.
     package let machine: ProbedMachine
 
     package init(
-        multiplyAdd: CeilingSeries, rounded: Rounded?, reads: [Read], machine: ProbedMachine = .processor
+        multiplyAdd: CeilingSeries, rounded: Rounded?, gemm: GEMM? = nil, reads: [Read],
+        machine: ProbedMachine = .processor
     ) {
         self.machine = machine
         self.multiplyAdd = multiplyAdd
         self.rounded = rounded
+        self.gemm = gemm
         self.reads = reads
     }
 
-    private enum CodingKeys: CodingKey { case multiplyAdd, byteDot, pairDot, reads, copies }
+    private enum CodingKeys: CodingKey { case multiplyAdd, byteDot, pairDot, gemm, reads, copies }
 
     /// Rounded arithmetic has a field of its own for each kind.
     package func encode(to encoder: any Encoder) throws {
@@ -38,6 +55,7 @@ package struct Ceilings: Sendable, Hashable, Encodable {
         try values.encode(multiplyAdd, forKey: .multiplyAdd)
         try values.encodeIfPresent(products(.int8Activations), forKey: .byteDot)
         try values.encodeIfPresent(products(.bfloat16Activations), forKey: .pairDot)
+        try values.encodeIfPresent(gemm, forKey: .gemm)
         try values.encode(reads, forKey: machine.isDevice ? .copies : .reads)
     }
 
@@ -61,19 +79,41 @@ package struct Ceilings: Sendable, Hashable, Encodable {
         machine.isDevice && arithmetic == .exact ? .products : .init(arithmetic)
     }
 
-    /// The least time the machine could do the work in, and what sets it; nil for work that is not counted.
-    package func bound(of work: Work) -> Bound? { bound(of: work, rate: \.rate) }
+    /// The least time the machine could do the work in, and what sets it; nil for work that is not counted. Of products in registers and in
+    /// a large product, the faster: no work passes both.
+    package func bound(of work: Work) -> Bound? { bound(of: work, \.rate, products: fastest) }
 
     /// The same by the best pass of each ceiling. On a machine that others use, passes of some milliseconds are disturbed more often
     /// than calls of some microseconds, and a median call may beat a median pass; what no pass reached is no noise.
-    package func limit(of work: Work) -> Bound? { bound(of: work, rate: \.best) }
+    package func limit(of work: Work) -> Bound? { bound(of: work, \.best, products: fastest) }
 
-    private func bound(of work: Work, rate: (CeilingSeries) -> Double) -> Bound? {
+    /// The same for whoever compares layers with each other or with a library's: by the large product where one was measured, as products in
+    /// registers wait for nothing.
+    package func yardstick(of work: Work) -> Bound? {
+        bound(of: work, \.rate) { arithmetic, rate in
+            if arithmetic == .exact, let gemm { return (.gemm, rate(gemm.series)) }
+            return (resource(arithmetic), products(arithmetic).map(rate) ?? 0)
+        }
+    }
+
+    private typealias Rate = (CeilingSeries) -> Double
+    private typealias Products = (resource: Bound.Resource, rate: Double)
+
+    private func fastest(_ arithmetic: ExpertArithmetic, _ rate: Rate) -> Products {
+        let registers = products(arithmetic).map(rate) ?? 0
+        if arithmetic == .exact, let gemm, rate(gemm.series) > registers { return (.gemm, rate(gemm.series)) }
+        return (resource(arithmetic), registers)
+    }
+
+    private func bound(
+        of work: Work, _ rate: @escaping Rate, products: (ExpertArithmetic, Rate) -> Products
+    ) -> Bound? {
         var bounds: [Bound] = []
         for arithmetic in ExpertArithmetic.allCases {
             let amount = work.operations(arithmetic)
-            guard amount > 0, let rate = products(arithmetic).map(rate), rate > 0 else { continue }
-            bounds.append(Bound(resource: resource(arithmetic), amount: amount, ceiling: rate))
+            let (resource, ceiling) = products(arithmetic, rate)
+            guard amount > 0, ceiling > 0 else { continue }
+            bounds.append(Bound(resource: resource, amount: amount, ceiling: ceiling))
         }
         if work.bytes > 0, let rate = (read(forWorkingSet: work.workingSet)?.series).map(rate), rate > 0 {
             bounds.append(Bound(resource: machine.isDevice ? .copy : .read, amount: work.bytes, ceiling: rate))
@@ -92,6 +132,8 @@ package struct Bound: Sendable, Hashable {
         /// On a GPU: products in registers, and a copy, whose bytes are read and written.
         case products
         case copy
+        /// One large dense product.
+        case gemm = "GEMM"
 
         /// Whether it is counted in bytes.
         package var isTraffic: Bool { self == .read || self == .copy }

@@ -17,6 +17,8 @@ package enum DeviceConformance {
         package var sample: Int
         package var sequences = 1
         package var masksLast = 0
+        /// Cut as for a device of so many; nil: as for the device.
+        package var multiprocessors: Int?
 
         package init(
             _ configuration: MoEConfiguration, tokens: Int, seed: UInt64, input: ElementType, output: ElementType,
@@ -41,6 +43,7 @@ package enum DeviceConformance {
                 + "\(c.expert.isGated ? "gated" : "plain") \(c.expert.activation.rawValue)"
                 + "\(c.expert.hasBiases ? " biases" : "")\(shared)\(latent)\(capacity), \(c.router.score) "
                 + "\(c.router.selection)"
+                + (multiprocessors.map { ", as on \($0) multiprocessor\($0 == 1 ? "" : "s")" } ?? "")
         }
     }
 
@@ -218,8 +221,7 @@ package enum DeviceConformance {
 }
 
 extension DeviceConformance {
-    /// Every expert kind and element type, and layers as published families have them: every kernel of the image, at sizes that no tile
-    /// divides.
+    /// Every expert kind and element type, and layers as published families have them, at sizes that no tile divides.
     package static func cases() throws(MoEError) -> [Case] {
         var cases: [Case] = []
         let sizes: [(tokens: Int, hidden: Int, expertHidden: Int, experts: Int, topK: Int)] = [

@@ -10,6 +10,8 @@ package struct DeviceRunner: Sendable {
     let progress: ProgressLine
     /// Of a probe's pass.
     var probeIterations = CUDAProbe.usualIterations
+    /// Of the product that is a ceiling; smaller where memory is short. nil takes ``DeviceProduct/usualExtent(_:)``.
+    var productExtent: Int?
     /// Of the probe before each call.
     var iterationsAhead = DeviceClock.usuallyAhead
     /// FLOPs of one call of dense-all-experts: some tens of milliseconds.
@@ -36,9 +38,13 @@ package struct DeviceRunner: Sendable {
         let clock = ContinuousClock()
         let start = clock.now
         let memory = PeakMemory()
-        guard workload.quantisation == nil, workload.arithmetic == .exact else {
+        guard workload.quantisation == nil else {
+            throw .configuration(field: "dtype", value: workload.dtype, expectation: "bf16, fp16 or fp32 on a GPU")
+        }
+        guard workload.arithmetic == .exact else {
             throw .configuration(
-                field: "dtype", value: workload.dtype, expectation: "bf16, fp16 or fp32, multiplied as it is, on a GPU")
+                field: "activations", value: workload.arithmetic.rawValue,
+                expectation: "exact on a GPU, which rounds them to the weights' type of itself")
         }
         let configuration = try workload.configuration()
         let weights = try workload.weights(for: configuration)
@@ -91,9 +97,10 @@ package struct DeviceRunner: Sendable {
 
         progress.show("\(workload.name): ceilings")
         let machine = ProbedMachine.device(l2Bytes: device.properties.l2Bytes)
+        let product = try product(workload.weightType)
         var probes: [DeviceProbe] = []
         let sampler = try CeilingSampler(
-            workingSets: contenders.map(\.implementation.work.workingSet), machine: machine
+            workingSets: contenders.map(\.implementation.work.workingSet), machine: machine, product: product
         ) { (bytes: Int) throws(MoEError) -> any MachineProbe in
             let probe = try DeviceProbe(
                 on: device, multiplying: workload.weightType, copyBytes: bytes, iterations: probeIterations)
@@ -106,12 +113,19 @@ package struct DeviceRunner: Sendable {
         }
         let comparison = timer.compare(contenders, inputs: inputs, ceilings: sampler)
         progress.clear()
-        if let failure = probes.compactMap(\.failure).first { throw failure }
+        if let failure = probes.compactMap(\.failure).first ?? product?.failure { throw failure }
         return WorkloadReport(
             workload: workload, load: WorkloadRunner.load(tokensPerExpert), weightBytes: layer.weightByteCount,
             threads: pool.threads, instructionSet: kernels, tuning: nil, reference: Self.wholeLayer,
             checkedTokens: checked, firstCall: first, comparison: comparison, notRun: notRun,
             seconds: (clock.now - start) / .seconds(1), peakBytes: memory.bytes)
+    }
+
+    /// The large product; nil where there is no memory left for one.
+    private func product(_ type: ElementType) throws(MoEError) -> DeviceProduct? {
+        let wanted = productExtent ?? DeviceProduct.usualExtent(type)
+        guard let extent = DeviceProduct.extent(wanted, type, freeBytes: try device.freeBytes()) else { return nil }
+        return try DeviceProduct(on: device, multiplying: type, extent: extent, ahead: iterationsAhead)
     }
 
     /// As in "sm_90".

@@ -84,6 +84,41 @@ package enum LayerConformance {
         return cases
     }
 
+    /// For each instruction set those of the cases that have something none before them has: a type, an activation, a code, an arithmetic, a
+    /// router, a shared expert.
+    package static func quickCases(
+        _ sets: [CPUInstructionSet] = CPUInstructionSet.supported
+    ) throws(MoEError) -> [Case] {
+        var chosen: [Case] = []
+        for set in sets {
+            var seen: Set<String> = []
+            for test in try cases([set]) {
+                let news = features(test).subtracting(seen)
+                guard !news.isEmpty else { continue }
+                seen.formUnion(news)
+                chosen.append(test)
+            }
+        }
+        return chosen
+    }
+
+    private static func features(_ test: Case) -> Set<String> {
+        let c = test.configuration
+        let stored = test.code?.rawValue ?? (c.weightType ?? .float32).rawValue
+        let shared =
+            switch c.shared {
+            case .none: "no shared expert"
+            case .dense: "a shared expert"
+            case .sigmoidGated: "a gated shared expert"
+            }
+        return [
+            "\(stored) \(c.expert.isGated)", "\(stored) \(test.zeroPoints) \(test.arithmetic.rawValue)",
+            "\(c.expert.activation.rawValue) \(c.expert.isGated)", "biases \(c.expert.hasBiases)", shared,
+            "\(c.router.score) \(c.router.selection)", "weights of inputs \(c.weightSide == .input)",
+            "latent \(c.latent != nil)", "identity \(c.identityExperts > 0)", "tuning \(test.tuning != nil)",
+        ]
+    }
+
     /// Every code at lengths that no chunk, group or block divides, with one row, few and many.
     private static func codedCases(_ set: CPUInstructionSet) throws(MoEError) -> [Case] {
         var cases: [Case] = []

@@ -59,7 +59,8 @@ package struct SuiteRunner {
         let device: CUDADevice? =
             if case .cuda(let index) = settings.device { try CUDADevice.numbered(index) } else { nil }
         for point in settings.points {
-            try point.workload.checkMemory(device?.properties.memoryBytes ?? machine.memoryBytes)
+            let memory = device.map { ($0.properties.memoryBytes, $0.properties.name) }
+            try point.workload.checkMemory(memory?.0 ?? machine.memoryBytes, of: memory?.1 ?? "this machine")
             _ = try choice(point)
         }
         let build = BuildIdentity.ofThisProcess()
@@ -71,7 +72,7 @@ package struct SuiteRunner {
             text.machine(
                 machine, threads: pool.threads, instructionSet: instructionSet.rawValue,
                 tuning: tuning == .detected(instructionSet) ? nil : tuning.description,
-                device: device.map { "\($0.properties)" }, build: build, caches: settings.caches,
+                device: device.map { "\(DeviceRecord($0))" }, build: build, caches: settings.caches,
                 timing: try ClockOverhead.seconds()
             ).joined(separator: "\n"))
         let deviceRunner = device.map {
@@ -85,7 +86,8 @@ package struct SuiteRunner {
         func write(isPartial: Bool) throws(MoEError) {
             guard let json = settings.json else { return }
             let file = ResultsFile(
-                reports: reports, build: build, command: settings.command, machine: machine, partial: isPartial)
+                reports: reports, build: build, command: settings.command, machine: machine,
+                device: device.map(DeviceRecord.init), partial: isPartial)
             try file.write(to: json)
         }
         let kept = KeptLayer()

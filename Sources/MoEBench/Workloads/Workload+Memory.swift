@@ -17,14 +17,16 @@ extension Workload {
 
     /// Refuses at once what a machine's memory could not hold.
     ///
-    /// - Parameter memoryBytes: 0 where it is not known.
-    package func checkMemory(_ memoryBytes: Int) throws(MoEError) {
+    /// - Parameters:
+    ///   - memoryBytes: 0 where it is not known.
+    ///   - owner: Whose memory it is, for the message.
+    package func checkMemory(_ memoryBytes: Int, of owner: String = "this machine") throws(MoEError) {
         let needed = try neededBytes()
         let available = memoryBytes > 0 ? memoryBytes : 1 << 40
         guard needed > 0.9 * Double(available) else { return }
         throw .outOfMemory(
             bytes: needed < 0x1p62 ? Int(needed) : .max,
-            purpose: "\(name), \(sizes), in \(dtype), with room for a dense baseline; this machine has "
+            purpose: "\(name), \(sizes), in \(dtype), with room for a dense baseline; \(owner) has "
                 + Format.bytes(memoryBytes))
     }
 }

@@ -32,6 +32,18 @@ typedef struct {
 int ck_run(const ck_launch *_Nonnull launch, const ck_memory *_Nonnull memory, size_t count, uint64_t seed, char *_Nonnull why,
            size_t capacity);
 
+/// generate_<type>.
+int ck_generate(const char *_Nonnull kernel, const mc_generate_parameters *_Nonnull parameters, unsigned blocks, uint64_t seed,
+                char *_Nonnull why, size_t capacity);
+
+/// shared_gate.
+int ck_gate(const char *_Nonnull kernel, const mc_gate_parameters *_Nonnull parameters, unsigned blocks, uint64_t seed,
+            char *_Nonnull why, size_t capacity);
+
+/// probe_multiply_<type>.
+int ck_probe(const char *_Nonnull kernel, const mc_probe_parameters *_Nonnull parameters, unsigned blocks, uint64_t seed,
+             char *_Nonnull why, size_t capacity);
+
 /// convert_fp32_bf16+mistake, on rows of fp32.
 int ck_convert_mistake(const char *_Nonnull kernel, const mc_convert_parameters *_Nonnull parameters, unsigned blocks,
                        uint64_t seed, char *_Nonnull why, size_t capacity);

@@ -24,6 +24,12 @@ public final class CUDADevice: Sendable {
         try CUDARuntime.loaded.get().device(index)
     }
 
+    private init(_ properties: Properties, _ context: CUDAContext, _ memory: DeviceMemoryPool) {
+        self.properties = properties
+        self.context = context
+        self.memory = memory
+    }
+
     init(_ runtime: CUDARuntime, _ index: Int) throws(MoEError) {
         try runtime.checkExists(device: index)
         let driver = try CUDADriver(runtime)
@@ -32,6 +38,35 @@ public final class CUDADevice: Sendable {
         context = try CUDAContext(driver, index)
         memory = try DeviceMemoryPool(context, inStreamOrder: properties.supportsMemoryPools)
     }
+
+    /// The same device, whose launches are cut as if it had no more than so many multiprocessors: small batches then take the tiles that
+    /// large ones take on the whole device. For a harness that has every kernel run in little time. Streams, tensors and layers belong
+    /// to the object that they were made on.
+    ///
+    /// - Parameter multiprocessors: At least 1.
+    package func narrowed(toMultiprocessors multiprocessors: Int) -> CUDADevice {
+        var narrow = properties
+        narrow.multiprocessors = max(1, min(multiprocessors, properties.multiprocessors))
+        return CUDADevice(narrow, context, memory)
+    }
+
+    /// The device with the image loaded, which else is loaded for the first layer and unloaded with the last.
+    package struct WithKernels: Sendable {
+        package let device: CUDADevice
+        private let library: KernelLibrary
+
+        fileprivate init(_ device: CUDADevice) throws(MoEError) {
+            self.device = device
+            library = try device.kernels()
+        }
+    }
+
+    package func withKernels() throws(MoEError) -> WithKernels { try WithKernels(self) }
+
+    /// As in "13.0": of the CUDA runtime that was found.
+    package var runtimeVersion: String { "\(context.runtime.runtimeVersion)" }
+    /// The newest CUDA that the driver supports.
+    package var driverVersion: String { "\(context.runtime.driverVersion)" }
 
     /// Waits for all work on the device.
     ///
@@ -61,7 +96,7 @@ extension CUDADevice {
         public let name: String
         /// Compute capability, as in 9.0: the kind of machine code it runs.
         public let computeCapability: ComputeCapability
-        public let multiprocessors: Int
+        public fileprivate(set) var multiprocessors: Int
         /// Bytes of its memory.
         public let memoryBytes: Int
         public let l2Bytes: Int

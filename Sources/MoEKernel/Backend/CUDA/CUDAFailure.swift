@@ -78,7 +78,7 @@ extension CUDAFailure.Kind {
         case .driverTooOld:
             "update NVIDIA's driver"
         case .noDevice:
-            "see what nvidia-smi lists and CUDA_VISIBLE_DEVICES hides"
+            "see what nvidia-smi lists, its compute mode, and what CUDA_VISIBLE_DEVICES hides"
         case .unsupportedArchitecture:
             "use the CPU, or a GPU of compute capability 8.0 or later"
         case .noCodeForDevice:
@@ -92,7 +92,7 @@ extension CUDAFailure.Kind {
         case .tooLarge:
             "split the batch"
         case .contextLost:
-            "start the process anew; what was computed on this device since then is void"
+            "start the process anew, as what was computed on this device since then is void; compute-sanitizer names the kernel"
         case .captureFailed:
             "allocate and synchronise before the capture, not in it"
         case .refused:

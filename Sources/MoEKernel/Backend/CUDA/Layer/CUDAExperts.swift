@@ -63,9 +63,9 @@ extension CUDABackend {
         case .tensorCores(let decode, _) where isDecode(call):
             try self.decode(decode.gateUp, p, matrices, input, call)
         case .tensorCores(_, let grouped):
-            try multiply(grouped.inner, p, input, call)
+            try grouped.inner.launch(p, rows: input.count, isShared: isShared(p), on: call.stream)
         case .exact(let exact):
-            try multiply(exact.gateUp, p, input, call)
+            try exact.gateUp.launch(p, rows: input.count, on: call.stream)
         }
     }
 
@@ -79,9 +79,9 @@ extension CUDABackend {
         case .tensorCores(let decode, _) where isDecode(call) && type == .float32:
             try self.decode(decode.down, p, matrices, input, call)
         case .tensorCores(_, let grouped):
-            try multiply(grouped.down[type]!, p, input, call)
+            try grouped.down[type]!.launch(p, rows: input.count, isShared: isShared(p), on: call.stream)
         case .exact(let exact):
-            try multiply(exact.down, p, input, call)
+            try exact.down.launch(p, rows: input.count, on: call.stream)
         }
     }
 
@@ -142,36 +142,8 @@ extension CUDABackend {
             p, grid: .init(x: max(1, min(input.count, kernels.finish.residentBlocks))), on: call.stream)
     }
 
-    private func multiply(
-        _ shapes: ProjectionKernels.GroupedKernels.Shapes, _ p: mc_projection_parameters, _ input: ProjectionInput,
-        _ call: CUDACall
-    ) throws(MoEError) {
-        let properties = device.properties
-        let launch = mc_grouped_gemm_choose(
-            Int64(input.count), p.experts, p.height, Int32(properties.multiprocessors),
-            Int32(properties.sharedBytesPerMultiprocessor))
-        guard launch.blocks > 0,
-            let kernel = shapes.shape(launch.shape, isShared: p.experts == 1 && configuration.experts > 1)
-        else {
-            throw .cuda(
-                CUDAFailure(
-                    .tooLarge, call: "grouped GEMM",
-                    problem: "no tile fits a multiprocessor with \(properties.sharedBytesPerMultiprocessor) bytes of "
-                        + "shared memory", remedy: "use a GPU with 100 KiB of shared memory or more"))
-        }
-        try kernel.launch(p, grid: .init(x: Int(launch.blocks)), on: call.stream)
-    }
-
-    private func multiply(
-        _ heights: ProjectionKernels.ExactKernels.Heights, _ p: mc_projection_parameters, _ input: ProjectionInput,
-        _ call: CUDACall
-    ) throws(MoEError) {
-        // An expert has about so many rows.
-        let kernel = input.count <= 16 * Int(p.experts) ? heights.few : heights.many
-        try kernel.launch(
-            p, grid: .init(x: device.properties.multiprocessors * MC_FP32_BLOCKS_PER_MULTIPROCESSOR),
-            on: call.stream)
-    }
+    /// Whether a projection is of the one matrix that all tokens visit, beside experts.
+    private func isShared(_ p: mc_projection_parameters) -> Bool { p.experts == 1 && configuration.experts > 1 }
 
     /// Rows of experts that return their input.
     private func copyIdentityRows(_ x: Activations, _ call: CUDACall) throws(MoEError) {
