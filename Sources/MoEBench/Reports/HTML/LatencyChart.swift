@@ -44,7 +44,8 @@ enum LatencyChart {
                 if let objective, x.domain.contains(objective) {
                     Plot.line(x(objective), y.start, x(objective), y.end, style: "ideal")
                     Plot.text(
-                        String(name.suffix(5).dropLast()), x: x(objective), y: y.end - 4, anchor: .middle, style: "tick"
+                        String(name.suffix(5).dropLast()), x: x(objective) + 4, y: y.end + 12, anchor: .start,
+                        style: "tick"
                     )
                 }
             }

@@ -69,7 +69,7 @@ extension Markup {
         th{font-weight:500}
         thead th{color:var(--soft);vertical-align:bottom;white-space:normal}
         .text{text-align:left}
-        td.text,tbody th.text{white-space:normal;min-width:9em}tbody th.text{min-width:16em}
+        td.text,tbody th.text{white-space:normal;min-width:9em}tbody th.text{min-width:11em}
         tr.strong td,tr.strong th{font-weight:650}
         tbody tr:last-child td,tbody tr:last-child th{border-bottom:0}
         code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;font-size:.8125rem;overflow-wrap:anywhere}

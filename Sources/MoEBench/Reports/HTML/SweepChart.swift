@@ -86,6 +86,9 @@ enum SweepChart {
                     points: (lines[key]?.points ?? []) + [(Double(group.parameter.value(entry)), row)])
             }
         }
+        // The layer first also where the first entry has it not: its colour is the same in every chart.
+        let references = Set(group.entries.compactMap(\.reference))
+        order = order.filter(references.contains) + order.filter { !references.contains($0) }
         return order.compactMap { lines[$0] }.filter { $0.points.count > 1 }
     }
 
@@ -184,7 +187,9 @@ enum SweepChart {
         let xs = lines.flatMap { $0.points.map(\.x) }
         let x = Scale.logarithmic(xs, padding: 1.1, from: Plot.left, to: Plot.right)
         let y = Scale.logarithmic(
-            lines.flatMap { $0.points.map { value($0.row) } }, padding: 1.3, from: height - 46, to: 28)
+            lines.flatMap(\.points).flatMap { point in
+                [value(point.row)] + (interval(point.row).map { [$0.lowerBound, $0.upperBound] } ?? [])
+            }, padding: 1.2, from: height - 46, to: 28)
         let values = Set(xs).sorted()
         var table = PageTable([group.parameter.name] + lines.map(\.name))
         for at in values {
