@@ -23,12 +23,14 @@ import CPlatform
 /// Foundation's `Process` would make the static binary four times as large.
 final class PeerProcess {
     /// The longest line that is taken.
-    private static let maximumLine = 16 << 20
+    private static let maximumLine = 4 << 20
 
     private let socket: Int32
     private let pid: pid_t
     private let errorLog: String
     private var received: [UInt8] = []
+    /// As much of it has no end of line.
+    private var searched = 0
     private var hasEnded = false
 
     /// Starts a program, which is looked for in PATH where its name has no slash.
@@ -131,11 +133,13 @@ final class PeerProcess {
         let deadline = cp_nanoseconds() + UInt64(seconds * 1e9)
         var chunk = [UInt8](repeating: 0, count: 1 << 16)
         while true {
-            if let end = received.firstIndex(of: UInt8(ascii: "\n")) {
+            if let end = received[searched...].firstIndex(of: UInt8(ascii: "\n")) {
                 let line = Data(received[..<end])
                 received.removeSubrange(...end)
+                searched = 0
                 return line
             }
+            searched = received.count
             guard received.count <= Self.maximumLine else {
                 throw .rubbish("\(Format.bytes(received.count)) without an end of line")
             }
