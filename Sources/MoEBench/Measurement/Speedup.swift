@@ -40,6 +40,17 @@ package struct Speedup: Sendable, Hashable {
     }
 }
 
+extension Speedup {
+    /// The gain that the numbers of multiplications promise over a baseline; nil where they promise none.
+    package static func ideal(over baseline: String, _ workload: Workload) -> Double? {
+        switch baseline {
+        case DenseAllExperts.name: workload.denseOverRouted
+        case DenseIsoActive.name: 1
+        default: nil
+        }
+    }
+}
+
 extension Workload {
     /// The mathematical problem alone: without its name and without how weights are stored.
     fileprivate var problem: Workload {

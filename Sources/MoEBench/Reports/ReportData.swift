@@ -152,17 +152,6 @@ package struct ReportData: Sendable {
     private func file(of entry: Entry) -> String { inputs[entry.file].name }
 }
 
-extension Speedup {
-    /// The gain that the numbers of multiplications promise over a baseline; nil where they promise none.
-    static func ideal(over baseline: String, _ workload: Workload) -> Double? {
-        switch baseline {
-        case DenseAllExperts.name: Double(workload.experts) / Double(workload.topK)
-        case DenseIsoActive.name: 1
-        default: nil
-        }
-    }
-}
-
 extension ReportData.Row {
     /// "72.4 % read".
     var shareText: String {

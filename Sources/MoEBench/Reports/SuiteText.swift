@@ -164,16 +164,11 @@ package struct SuiteText: Sendable {
 
     /// "3.81× of 4.00×", only in the rows of baselines.
     private func speedup(of layer: Measurement, over baseline: Measurement) -> String {
-        let workload = layer.subject.workload
-        let isAblation = layer.subject.name != WorkloadRunner.wholeLayer
-        let ideal: Double? =
-            switch baseline.subject.name {
-            case DenseAllExperts.name: workload.denseOverRouted
-            case DenseIsoActive.name: 1
-            case ScalarBaseline.name: nil
-            default: isAblation && baseline.subject.name != layer.subject.name ? nil : .nan
-            }
-        if let ideal, ideal.isNaN { return "" }
+        let name = baseline.subject.name
+        let isBaseline = [DenseAllExperts.name, DenseIsoActive.name, ScalarBaseline.name].contains(name)
+        let isAblation = layer.subject.name != WorkloadRunner.wholeLayer && name != layer.subject.name
+        guard isBaseline || isAblation else { return "" }
+        let ideal = Speedup.ideal(over: name, layer.subject.workload)
         do {
             let speedup = try Speedup(of: layer, over: baseline)
             let ratio = Format.fixed(speedup.ratio, 2) + "×"

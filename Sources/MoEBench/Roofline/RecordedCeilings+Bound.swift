@@ -31,8 +31,10 @@ extension RecordedCeilings {
         var limits: [Limit] = []
         for arithmetic in ExpertArithmetic.allCases {
             let amount = work.operations(arithmetic)
-            guard amount > 0, let series = products(arithmetic), series.rate > 0 else { continue }
-            let resource: Bound.Resource = isDevice && arithmetic == .exact ? .products : .init(arithmetic)
+            guard amount > 0, var series = products(arithmetic), series.rate > 0 else { continue }
+            var resource: Bound.Resource = isDevice && arithmetic == .exact ? .products : .init(arithmetic)
+            // Of products in registers and in a large product, the faster.
+            if arithmetic == .exact, let gemm, gemm.series.rate > series.rate { (resource, series) = (.gemm, gemm.series) }
             limits.append(Limit(bound: Bound(resource: resource, amount: amount, ceiling: series.rate), series: series))
         }
         if work.bytes > 0, let read = traffic(forWorkingSet: work.workingSet, caches), read.series.rate > 0 {
@@ -48,12 +50,8 @@ extension RecordedCeilings {
         case .multiplyAdd, .products: multiplyAdd
         case .byteDot: byteDot
         case .pairDot: pairDot
+        case .gemm: gemm?.series
         case .read, .copy: traffic(forWorkingSet: workingSet, caches)?.series
         }
     }
-}
-
-extension RecordedCeilings.Series {
-    /// Work a second, of each pass.
-    package var rates: [Double] { zip(work, nanoseconds).map { Double($0) / Double(max($1, 1)) * 1e9 } }
 }

@@ -6,7 +6,9 @@ package struct CompletionScript: Sendable {
         let name: String
         let summary: String
         let options: [Option]
+        /// What may stand without a name.
         let operand: Option?
+        let takesSeveral: Bool
     }
 
     private let root: Entry
@@ -16,7 +18,9 @@ package struct CompletionScript: Sendable {
         func entry(_ command: any Command.Type) -> Entry {
             Entry(
                 name: command.name, summary: command.summary, options: command.options + [.help],
-                operand: command.operand.flatMap { operand in command.options.first { $0.name == operand } })
+                operand: command.operand.flatMap { operand in command.options.first { $0.name == operand } }
+                    ?? (command.operands > 0 ? Option("results", "FILE", help: "results files") : nil),
+                takesSeveral: command.operands > 1)
         }
         root = entry(tool.root)
         commands = tool.subcommands.map(entry)
@@ -118,7 +122,7 @@ package struct CompletionScript: Sendable {
             let value = option.placeholder.map { ":\($0):\(zshAction(option))" }
             return quoted(option.spellings[0] + (value == nil ? "" : "=") + "[\(help)]" + (value ?? ""))
         }
-        if let operand = entry.operand { words.append(quoted("1:\(operand.placeholder ?? ""):\(zshAction(operand))")) }
+        if let operand = entry.operand { words.append(quoted("\(entry.takesSeveral ? "*" : "1"):\(operand.placeholder ?? ""):\(zshAction(operand))")) }
         return words.joined(separator: " ")
     }
 
