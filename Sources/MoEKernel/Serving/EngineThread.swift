@@ -23,6 +23,9 @@ final class EngineThread: SerialExecutor, @unchecked Sendable {
     private let idle: Parking
     /// Counts whatever the thread should look at.
     private let news = Atomic<UInt32>(0)
+    /// Threads that are about to hand something over. What they hand over may be done, and with it the actor's last reference gone, before
+    /// they have announced it.
+    private let callers = Atomic<Int>(0)
     /// Guarded by `mutex`.
     private var queue: [Work] = []
     private var turn: (@Sendable () -> Void)?
@@ -70,10 +73,13 @@ final class EngineThread: SerialExecutor, @unchecked Sendable {
     func enqueue(_ job: consuming ExecutorJob) { put(UnownedJob(job), for: nil) }
 
     fileprivate func put(_ job: UnownedJob, for executor: TasksBetweenSteps?) {
+        callers.add(1, ordering: .relaxed)
         mutex.lock()
         queue.append(Work(job: job, executor: executor))
         mutex.unlock()
         announce()
+        // Nothing of self after this.
+        callers.subtract(1, ordering: .releasing)
     }
 
     /// Runs a closure once no job is left to do, or later than enough of them. There is one at a time.
@@ -111,7 +117,10 @@ final class EngineThread: SerialExecutor, @unchecked Sendable {
             if jobs.isEmpty || rounds >= Self.roundsBeforeTurn { swap(&body, &turn) }
             let isOver = isStopping && jobs.isEmpty && body == nil
             mutex.unlock()
-            if isOver { return }
+            if isOver {
+                while callers.load(ordering: .acquiring) != 0 { sched_yield() }
+                return
+            }
             for work in jobs {
                 if let executor = work.executor {
                     work.job.runSynchronously(
