@@ -6,9 +6,13 @@ import Synchronization
 /// Swift's cooperative pool has one thread a processor and counts on none of them being held: an engine that computed there would take one
 /// away from everything else in the process, and on a machine with few processors two engines would stop the rest, cancellations and
 /// timers included. Between two steps the thread does what has come meanwhile, in the order of its coming.
-///
-/// Tasks may choose it as their executor, too: a simulation then runs on this one thread, whose order of events is always the same.
-final class EngineThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
+final class EngineThread: SerialExecutor, @unchecked Sendable {
+    private struct Work {
+        let job: UnownedJob
+        /// The executor that a task chose, where it is not the actor's job.
+        let executor: TasksBetweenSteps?
+    }
+
     /// Jobs are done in so many rounds at most before the next turn: each round is what came during the one before. A flood of calls must
     /// not keep the engine from its steps.
     private static let roundsBeforeTurn = 1024
@@ -19,8 +23,11 @@ final class EngineThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
     private let idle: Parking
     /// Counts whatever the thread should look at.
     private let news = Atomic<UInt32>(0)
+    /// Threads that are about to hand something over. What they hand over may be done, and with it the actor's last reference gone, before
+    /// they have announced it.
+    private let callers = Atomic<Int>(0)
     /// Guarded by `mutex`.
-    private var queue: [UnownedJob] = []
+    private var queue: [Work] = []
     private var turn: (@Sendable () -> Void)?
     private var isStopping = false
     /// Written before anything is in the queue.
@@ -63,12 +70,16 @@ final class EngineThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
         announce()
     }
 
-    func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
+    func enqueue(_ job: consuming ExecutorJob) { put(UnownedJob(job), for: nil) }
+
+    fileprivate func put(_ job: UnownedJob, for executor: TasksBetweenSteps?) {
+        callers.add(1, ordering: .relaxed)
         mutex.lock()
-        queue.append(job)
+        queue.append(Work(job: job, executor: executor))
         mutex.unlock()
         announce()
+        // Nothing of self after this.
+        callers.subtract(1, ordering: .releasing)
     }
 
     /// Runs a closure once no job is left to do, or later than enough of them. There is one at a time.
@@ -96,7 +107,7 @@ final class EngineThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
     }
 
     private func work() {
-        var jobs: [UnownedJob] = []
+        var jobs: [Work] = []
         var rounds = 0
         while true {
             let seen = news.load(ordering: .acquiring)
@@ -106,9 +117,17 @@ final class EngineThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
             if jobs.isEmpty || rounds >= Self.roundsBeforeTurn { swap(&body, &turn) }
             let isOver = isStopping && jobs.isEmpty && body == nil
             mutex.unlock()
-            if isOver { return }
-            for job in jobs {
-                job.runSynchronously(isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
+            if isOver {
+                while callers.load(ordering: .acquiring) != 0 { sched_yield() }
+                return
+            }
+            for work in jobs {
+                if let executor = work.executor {
+                    work.job.runSynchronously(
+                        isolatedTo: asUnownedSerialExecutor(), taskExecutor: executor.asUnownedTaskExecutor())
+                } else {
+                    work.job.runSynchronously(on: asUnownedSerialExecutor())
+                }
             }
             rounds = body == nil ? rounds + 1 : 0
             body?()
@@ -119,4 +138,14 @@ final class EngineThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
             jobs.removeAll(keepingCapacity: true)
         }
     }
+}
+
+/// The thread as an executor that tasks may choose: they run where the actor does, between its steps. A simulation of which every part is
+/// there has one order of events.
+final class TasksBetweenSteps: TaskExecutor {
+    private let thread: EngineThread
+
+    init(_ thread: EngineThread) { self.thread = thread }
+
+    func enqueue(_ job: consuming ExecutorJob) { thread.put(UnownedJob(job), for: self) }
 }

@@ -43,8 +43,10 @@ public actor MoEEngine<Model: MoEEngineModel> {
     private struct Submitter {
         let number: Int
         let submission: Submission
-        let continuation: CheckedContinuation<Result<MoEGeneration<Value>, MoEEngineError>, Never>
+        let continuation: Continuation
     }
+
+    private typealias Continuation = CheckedContinuation<Result<MoEGeneration<Value>, MoEEngineError>, Never>
 
     /// A request that was found to be in order.
     private struct Submission {
@@ -85,7 +87,7 @@ public actor MoEEngine<Model: MoEEngineModel> {
     public nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
 
     /// The engine's thread as an executor of tasks: they run between steps, and a step comes only when none has anything to do.
-    package nonisolated var taskExecutor: any TaskExecutor { thread }
+    package nonisolated var taskExecutor: any TaskExecutor { TasksBetweenSteps(thread) }
 
     // MARK: Requests
 
@@ -121,11 +123,20 @@ public actor MoEEngine<Model: MoEEngineModel> {
         let number = nextSubmitter
         nextSubmitter += 1
         let answer = await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                submitters.append(Submitter(number: number, submission: submission, continuation: continuation))
+            await withCheckedContinuation { (continuation: Continuation) in
+                // The way here may have been a suspension, so everything is asked again.
+                if isShutDown {
+                    continuation.resume(returning: .failure(.shutDown))
+                } else if Task.isCancelled {
+                    continuation.resume(returning: .failure(.cancelled))
+                } else if schedule.waiting.count < limits.maximumWaiting {
+                    continuation.resume(returning: .success(accept(submission)))
+                } else {
+                    submitters.append(Submitter(number: number, submission: submission, continuation: continuation))
+                }
             }
         } onCancel: {
-            // Comes after the line above, whose thread is this actor's.
+            // Waits its turn on this actor, so it comes after a task that did not see its cancellation above has been noted.
             Task { await withdraw(number) }
         }
         return try answer.get()
@@ -189,7 +200,10 @@ public actor MoEEngine<Model: MoEEngineModel> {
             resumeShutdowns()
         }
         guard !schedule.isEmpty else { return }
-        await withCheckedContinuation { shutdowns.append($0) }
+        await withCheckedContinuation { continuation in
+            // The way here may have been a suspension.
+            if schedule.isEmpty { continuation.resume() } else { shutdowns.append(continuation) }
+        }
     }
 
     private func resumeShutdowns() {

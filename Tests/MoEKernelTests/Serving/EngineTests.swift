@@ -151,21 +151,28 @@ import Testing
         #expect(await engine.statistics.rejected == 0)
     }
 
+    /// One request runs and one waits, which is all that may; each step needs a signal.
     @Test func aCallerThatWaitsForRoomCanGiveUp() async throws {
         let model = TokenModel()
-        let gate = DispatchSemaphore(value: 0)
+        let gate = DispatchSemaphore(value: 1)
         model.gate = gate
         let engine = try MoEEngine(model, limits: try Self.limits(running: 1, waiting: 1))
-        let first = try await engine.submit(prompt: [1], outputTokens: 2)
-        gate.signal()  // the first runs, and its second step waits
+        let first = try await engine.submit(prompt: [1], outputTokens: 100)
+        var rows = first.makeAsyncIterator()
+        #expect(try await rows.next() != nil)
         let second = Task { try await engine.submit(prompt: [2], outputTokens: 1) }
+        gate.signal()
+        let waiting = try await second.value
         let third = Task { try await engine.submitWhenRoom(prompt: [3], outputTokens: 1) }
+        gate.signal()
         third.cancel()
-        for _ in 0..<8 { gate.signal() }
+        gate.signal()
+        // Whether it was cancelled before it asked or while it waited.
         let refused = await third.result
         #expect(throws: MoEEngineError.cancelled) { _ = try refused.get() }
-        #expect(await first.collected().error == nil)
-        #expect(await (try await second.value).collected().error == nil)
+        for _ in 0..<200 { gate.signal() }
+        while try await rows.next() != nil {}
+        #expect(await waiting.collected().error == nil)
         await engine.shutdown()
         #expect(await engine.statistics.accepted == 2)
     }
