@@ -36,6 +36,7 @@ enum AblateCommand: Command {
                 var point = SweepPoint(shape, budget: Double(seconds))
                 point.workload.seed = seed
                 point.contest = .ablation(ablation)
+                point.threads = ablation.threads ?? threads
                 _ = try point.workload.configuration()
                 points.append(point)
             }

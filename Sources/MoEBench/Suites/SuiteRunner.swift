@@ -66,7 +66,9 @@ package struct SuiteRunner {
         let build = BuildIdentity.ofThisProcess()
         let text = SuiteText(terminal)
         guard let first = settings.points.first else { return .success }
-        var pool = try ThreadPool(threads: first.threads ?? settings.threads)
+        // nil is as many as there are processors.
+        var poolThreads = first.threads ?? settings.threads
+        var pool = try ThreadPool(threads: poolThreads)
         let (instructionSet, tuning) = try choice(first)
         Terminal.print(
             text.machine(
@@ -100,8 +102,10 @@ package struct SuiteRunner {
                     report = try deviceRunner.run(workload, budget: point.budget)
                 } else {
                     let (instructionSet, tuning) = try choice(point)
-                    if let threads = point.threads ?? settings.threads, threads != pool.threads {
+                    let threads = point.threads ?? settings.threads
+                    if threads != poolThreads {
                         pool = try ThreadPool(threads: threads)
+                        poolThreads = threads
                     }
                     var runner = WorkloadRunner(
                         pool: pool, instructionSet: instructionSet, tuning: tuning, build: build,

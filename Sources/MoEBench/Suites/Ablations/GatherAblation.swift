@@ -18,20 +18,15 @@ enum GatherAblation {
         }
         let pool = trial.pool.threads == 1 ? trial.pool : try ThreadPool(threads: 1)
         let layer = trial.pool.threads == 1 ? trial.layer : try trial.layer(on: pool)
-        // Of a copied row only one expert is wanted: the same experts behind a router that chooses one.
-        let single = try trial.layer(
-            MoEConfiguration(
-                experts: c.experts, topK: 1, hidden: c.hidden, expertHidden: c.expertHidden, expert: c.expert,
-                weightType: c.weightType), on: pool)
-        func experts(_ name: String, copying single: MoELayer?) throws(MoEError) -> GatheredExperts {
+        func experts(_ name: String, copies: Bool) throws(MoEError) -> GatheredExperts {
             try GatheredExperts(
-                layer, copying: single, subject: trial.subject(name, threads: 1), work: trial.experts,
+                layer, copies: copies, subject: trial.subject(name, threads: 1), work: trial.experts,
                 inputs: trial.inputs)
         }
         return [
-            Contender(try experts(fused, copying: nil), check: trial.check),
+            Contender(try experts(fused, copies: false), check: trial.check),
             Contender(
-                try experts(separate, copying: single), check: try trial.sameBits(as: trial.layer, of: fused)),
+                try experts(separate, copies: true), check: try trial.sameBits(as: trial.layer, of: fused)),
         ]
     }
 }
@@ -41,7 +36,7 @@ private final class GatheredExperts: Implementation {
     let subject: Subject
     let work: Work
     private let layer: MoELayer
-    private let single: MoELayer?
+    private let copies: Bool
     private let inputs: Inputs
     private let batches: [Batch]
     /// [rows, hidden] of the batch at hand.
@@ -57,10 +52,10 @@ private final class GatheredExperts: Implementation {
     }
 
     init(
-        _ layer: MoELayer, copying single: MoELayer?, subject: Subject, work: Work, inputs: Inputs
+        _ layer: MoELayer, copies: Bool, subject: Subject, work: Work, inputs: Inputs
     ) throws(MoEError) {
         self.layer = layer
-        self.single = single
+        self.copies = copies
         self.subject = subject
         self.work = work
         self.inputs = inputs
@@ -69,27 +64,37 @@ private final class GatheredExperts: Implementation {
             let x = try Tensor(shape: [inputs.tokens, inputs.hidden], batch)
             let routing = try layer.route(x)
             let plan = DispatchPlan(routing)
-            let experts = (0..<routing.experts).flatMap { expert in
-                Array(repeating: Int32(expert), count: plan.rows(of: expert).count)
-            }
-            let ones = try Routing(
-                tokens: plan.rows, experts: routing.experts, topK: 1,
-                logits: Array(repeating: 0, count: plan.rows * routing.experts), expertIndices: experts,
-                weights: Array(repeating: 1, count: plan.rows))
-            batches.append(Batch(x: x, routing: routing, plan: plan, copied: DispatchPlan(ones)))
+            batches.append(Batch(x: x, routing: routing, plan: plan, copied: try Self.rowByRow(plan, routing)))
         }
         self.batches = batches
         rows = try Tensor(shape: [inputs.tokens * layer.configuration.topK, inputs.hidden], repeating: 0)
     }
 
+    /// The same rows as tokens of their own, in the order of experts: each has its expert in its first slot, and no more.
+    private static func rowByRow(_ plan: DispatchPlan, _ routing: Routing) throws(MoEError) -> DispatchPlan {
+        let k = routing.topK
+        var indices: [Int32] = []
+        for expert in 0..<routing.experts {
+            for _ in plan.rows(of: expert) {
+                indices.append(Int32(expert))
+                indices += Array(repeating: 0, count: k - 1)
+            }
+        }
+        return DispatchPlan(
+            try Routing(
+                tokens: plan.rows, experts: routing.experts, topK: k,
+                logits: Array(repeating: 0, count: plan.rows * routing.experts), expertIndices: indices,
+                weights: Array(repeating: 1, count: plan.rows * k), kept: indices.indices.map { $0 % k == 0 }))
+    }
+
     func run(_ batch: Int) throws(MoEError) {
         let batch = batches[batch]
-        guard let single else {
+        if copies {
+            copy(batch)
+            result = try layer.computeExperts(rows, batch.copied)
+        } else {
             result = try layer.computeExperts(batch.x, batch.plan)
-            return
         }
-        copy(batch)
-        result = try single.computeExperts(rows, batch.copied)
     }
 
     private func copy(_ batch: Batch) {
