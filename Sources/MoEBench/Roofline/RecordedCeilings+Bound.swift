@@ -34,7 +34,9 @@ extension RecordedCeilings {
             guard amount > 0, var series = products(arithmetic), series.rate > 0 else { continue }
             var resource: Bound.Resource = isDevice && arithmetic == .exact ? .products : .init(arithmetic)
             // Of products in registers and in a large product, the faster.
-            if arithmetic == .exact, let gemm, gemm.series.rate > series.rate { (resource, series) = (.gemm, gemm.series) }
+            if arithmetic == .exact, let gemm, gemm.series.rate > series.rate {
+                (resource, series) = (.gemm, gemm.series)
+            }
             limits.append(Limit(bound: Bound(resource: resource, amount: amount, ceiling: series.rate), series: series))
         }
         if work.bytes > 0, let read = traffic(forWorkingSet: work.workingSet, caches), read.series.rate > 0 {

@@ -122,7 +122,10 @@ package struct CompletionScript: Sendable {
             let value = option.placeholder.map { ":\($0):\(zshAction(option))" }
             return quoted(option.spellings[0] + (value == nil ? "" : "=") + "[\(help)]" + (value ?? ""))
         }
-        if let operand = entry.operand { words.append(quoted("\(entry.takesSeveral ? "*" : "1"):\(operand.placeholder ?? ""):\(zshAction(operand))")) }
+        if let operand = entry.operand {
+            let place = entry.takesSeveral ? "*" : "1"
+            words.append(quoted("\(place):\(operand.placeholder ?? ""):\(zshAction(operand))"))
+        }
         return words.joined(separator: " ")
     }
 
