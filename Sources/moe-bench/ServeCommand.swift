@@ -6,7 +6,7 @@ enum ServeCommand: Command {
     static let name = "serve"
     static let summary = "serves requests with a real engine in this process, and tells how long they took"
     static let examples: [(line: String, meaning: String)] = [
-        ("moe-bench serve", "ten seconds of requests, 40 a second, on a stack of four small layers"),
+        ("moe-bench serve", "ten seconds of requests, 15 a second, on a stack of four small layers"),
         ("moe-bench serve --find-rate", "the highest rate at which 95 % of requests keep the objective"),
         (
             "moe-bench serve --rate 60 --arrivals bursty --cancel 5 --json serve.json",

@@ -5,7 +5,7 @@ package enum ServeOptions {
     private static let dtypes = ElementType.allCases.map(\.rawValue) + WeightQuantisation.named.map(\.name)
 
     package static let options = [
-        Option("rate", "R", help: "requests a second that arrive, whatever the engine does with them [40]"),
+        Option("rate", "R", help: "requests a second that arrive, whatever the engine does with them [15]"),
         Option(
             "arrivals", "KIND",
             help: "poisson, or bursty: gamma-distributed gaps whose deviation is twice their mean [poisson]"),
@@ -48,7 +48,7 @@ package enum ServeOptions {
     ///   - seed: Of weights and load.
     /// - Throws: ``UsageError``; ``MoEError`` for a layer that cannot be.
     package static func settings(_ arguments: Arguments, seed: UInt64) throws -> ServeSettings {
-        let rate = try decimal(arguments, "rate", in: 0.001...1e6) ?? 40
+        let rate = try decimal(arguments, "rate", in: 0.001...1e6) ?? 15
         let findsRate = arguments.has("find-rate")
         let requests = try arguments.number("requests", in: 1...10_000_000)
         let seconds = try decimal(arguments, "seconds", in: 0.1...86_400)
