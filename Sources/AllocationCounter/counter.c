@@ -72,6 +72,7 @@ STANDS_IN void *aligned_alloc(size_t alignment, size_t size) {
 }
 
 STANDS_IN int posix_memalign(void **block, size_t alignment, size_t size) {
+    if (alignment < sizeof(void *) || alignment & (alignment - 1)) return EINVAL;
     add(size);
     void *found = __libc_memalign(alignment, size);
     if (!found) return ENOMEM;

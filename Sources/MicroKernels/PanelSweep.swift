@@ -112,6 +112,8 @@ public enum Epilogue {
     case activateClamped(GateClamp, tiles: UnsafeMutablePointer<Float>, tileStride: Int)
     /// Rows of a row-major matrix, `columns` wide.
     case store(UnsafeMutablePointer<Float>, columns: Int)
+    /// As they are, [panels][rows][16], for a later sweep of no depth, which is its epilogue alone.
+    case keep(UnsafeMutablePointer<Float>)
 }
 
 /// The elementwise function of an expert.
@@ -268,6 +270,8 @@ func finishPanel<ISA: InstructionSet>(
         turnColumns(ISA.self, sweep, column: panel &* 8, sums, tiles, tileStride)
     case .store(let output, let columns):
         storePanel(sweep, panel: panel, sums: sums, to: output, columns: columns)
+    case .keep(let kept):
+        keepPanel(sweep, panel: panel, sums: sums, to: kept)
     }
 }
 
@@ -311,6 +315,21 @@ func storePanel(
                 c &+= 1
             }
         }
+        row &+= 1
+    }
+}
+
+/// One panel's sums to their place among all panels'.
+@_alwaysEmitIntoClient @inline(__always)
+func keepPanel(
+    _ sweep: PanelSweep, panel: Int, sums: UnsafeMutablePointer<Float>, to kept: UnsafeMutablePointer<Float>
+) {
+    let raw = UnsafeMutableRawPointer(sums)
+    let place = UnsafeMutableRawPointer(kept + panel &* sweep.tiles.rows &* 16)
+    var row = 0
+    while row < sweep.tiles.rows {
+        (place + row &* 64).storeBytes(
+            of: (raw + row &* 64).loadUnaligned(as: SIMD16<Float>.self), as: SIMD16<Float>.self)
         row &+= 1
     }
 }

@@ -107,6 +107,8 @@ func finishRounded<ISA: RoundingArithmetic>(
         collect(ISA.self, sweep, panel: panel, columns: 8, sums, tiles, tileStride)
     case .store(let output, let columns):
         storePanel(sweep, panel: panel, sums: sums, to: output, columns: columns)
+    case .keep(let kept):
+        keepPanel(sweep, panel: panel, sums: sums, to: kept)
     }
 }
 

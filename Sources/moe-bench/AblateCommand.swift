@@ -14,14 +14,16 @@ enum AblateCommand: Command {
     static let operand: String? = "study"
     static let options = [
         Option(
-            "study", "NAMES",
+            "study", "NAMES", choices: Ablation.allCases.map(\.rawValue),
             help: "which, without it all; also without --study in front: "
                 + Ablation.allCases.map { "\($0.rawValue): \($0.summary)" }.joined(separator: "; ")),
         Option("tokens", "LIST", aliases: ["num-tokens"], help: "tokens of a call, in place of each study's own"),
-        Option("dtype", "TYPE", help: "fp32, bf16 or fp16, in place of each study's own"),
+        Option(
+            "dtype", "TYPE", choices: ElementType.allCases.map(\.rawValue),
+            help: "fp32, bf16 or fp16, in place of each study's own"),
         Option("seconds", "S", help: "seconds of timed calls for each shape [5]"),
         CommonOptions.threads, CommonOptions.instructionSet, CommonOptions.tuning, CommonOptions.seed,
-        CommonOptions.json,
+        CommonOptions.json, CommonOptions.list, CommonOptions.quiet,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
@@ -38,14 +40,16 @@ enum AblateCommand: Command {
                 point.contest = .ablation(ablation)
                 point.threads = ablation.threads ?? threads
                 _ = try point.workload.configuration()
+                if ablation == .scalar { try ScalarAblation.check(point.workload) }
                 points.append(point)
             }
         }
-        return try SuiteRunner(
-            SuiteRunner.Settings(
-                points: points, threads: threads, instructionSet: try CommonOptions.instructionSet(arguments),
-                tuning: try CommonOptions.tuning(arguments), json: try arguments.text("json"),
-                command: Array(CommandLine.arguments.dropFirst()))
-        ).run()
+        var settings = SuiteRunner.Settings(
+            points: points, threads: threads, instructionSet: try CommonOptions.instructionSet(arguments),
+            tuning: try CommonOptions.tuning(arguments), json: try arguments.text("json"),
+            command: Array(CommandLine.arguments.dropFirst()))
+        settings.lists = arguments.has("list")
+        settings.terminal = CommonOptions.terminal(arguments)
+        return try SuiteRunner(settings).run()
     }
 }

@@ -6,17 +6,25 @@ enum CommonOptions {
     static let threads = Option(
         "threads", "N", aliases: ["num-threads"], help: "threads; without it, one for each processor")
     static let instructionSet = Option(
-        "instruction-set", "SET", help: "baseline, avx2 or avx512; without it, the widest this processor has")
+        "instruction-set", "SET", choices: CPUInstructionSet.allCases.map(\.rawValue),
+        help: "baseline, avx2 or avx512; without it, the widest this processor has")
     static let tuning = Option(
         "tuning", "LIST",
         help: "replaces \(CPUTuning.fieldNames.joined(separator: ", ")), as in tile-rows=4,direct-tiles=0")
-    static let device = Option("device", "NAME", help: "cpu, cuda or cuda:N [cpu]")
+    static let device = Option("device", "NAME", choices: ["cpu", "cuda"], help: "cpu, cuda or cuda:N [cpu]")
     static let caches = Option(
-        "caches", "STATE",
+        "caches", "STATE", choices: CacheState.allCases.map(\.rawValue),
         help: "what calls find in the processor's caches: warm, the last call's data, or cold, nothing of it [warm]")
     static let seed = Option("seed", "N", help: "seed of weights and input [1]")
     static let json = Option(
         "json", "FILE", aliases: ["output-file"], help: "write samples and everything about them to FILE")
+
+    static let quiet = Option(
+        "quiet", aliases: ["q"],
+        help: "show nothing but what goes wrong; the run's exit status and its file tell the rest")
+    static let list = Option("list", help: "show what would be measured, and measure nothing")
+
+    static func terminal(_ arguments: Arguments) -> Terminal { arguments.has("quiet") ? .quiet : .current() }
 
     static let save = Option(
         "save", "NAME",

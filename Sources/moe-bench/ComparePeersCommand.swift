@@ -44,7 +44,7 @@ enum ComparePeersCommand: Command {
         Option("peers", "DIR", help: "where their scripts are [Benchmarks/Peers]"),
         Option("keep", "DIR", help: "keep the files that they are given, weights and inputs, in DIR"),
         CommonOptions.threads, CommonOptions.instructionSet, CommonOptions.tuning, CommonOptions.seed,
-        CommonOptions.json,
+        CommonOptions.json, CommonOptions.quiet,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
@@ -85,6 +85,7 @@ enum ComparePeersCommand: Command {
         settings.instructionSet = try CommonOptions.instructionSet(arguments)
         settings.tuning = try CommonOptions.tuning(arguments)
         settings.json = try arguments.text("json")
+        settings.terminal = CommonOptions.terminal(arguments)
         settings.keep = try arguments.text("keep")
         return try PeerSuite(settings).run()
     }

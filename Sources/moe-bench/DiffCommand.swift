@@ -13,7 +13,8 @@ enum DiffCommand: Command {
     ]
     static let operands = 2
     static let options = [
-        Option("format", "FORM", help: "text, markdown or json [text]"),
+        Option(
+            "format", "FORM", choices: DiffText.Form.allCases.map(\.rawValue), help: "text, markdown or json [text]"),
         Option(
             "across-machines",
             help:
@@ -34,8 +35,13 @@ enum DiffCommand: Command {
         var after: String?
         if arguments.operands.count > 1 {
             after = try baselines.path(arguments.operands[1])
-        } else if let last = baselines.names.first(where: { $0 != first }) {
+        } else if let last = baselines.names.first {
             after = try baselines.path(last)
+            if Baselines.isSame(before, after ?? before), Baselines.exists(before) {
+                Terminal.complain(
+                    "moe-bench: \(first) is the run saved last: nothing later is there to compare it with")
+                return .noBaseline
+            }
         }
         for (path, word) in [(before, first), (after, arguments.operands.last ?? first)]
         where path.map(Baselines.exists) != true {

@@ -37,7 +37,14 @@ enum ReportCommand: Command {
         guard wanted.count(where: { $0.path == "-" }) <= 1 else {
             throw UsageError("only one form fits on standard output")
         }
-        for (_, path) in wanted where path != "-" { try ResultsFile.checkWritable(path) }
+        var taken = arguments.operands
+        for (option, path) in wanted where path != "-" {
+            if let other = taken.first(where: { Baselines.isSame($0, path) }) {
+                throw UsageError("--\(option) would replace \(other)")
+            }
+            taken.append(path)
+            try ResultsFile.checkWritable(path)
+        }
 
         var inputs: [ResultsInput] = []
         for path in arguments.operands { inputs.append(try ResultsInput.read(path)) }

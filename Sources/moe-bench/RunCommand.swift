@@ -36,7 +36,7 @@ enum RunCommand: Command {
                 "layers of published models, such as mixtral-8x7b (see `moe-bench workloads`), or FILE.json of your own"
         ),
         Option(
-            "phase", "LIST",
+            "phase", "LIST", choices: Phase.allCases.map(\.rawValue),
             help: "prefill (512 tokens) or decode (1 token); with one of them, --tokens may say another number"),
         Option("tokens", "LIST", aliases: ["num-tokens"], help: "tokens of a call: \(ValueList.help) [512]"),
         Option("hidden", "LIST", aliases: ["hidden-dim", "hidden-size"], help: "the model's width [512]"),
@@ -45,17 +45,22 @@ enum RunCommand: Command {
             help: "inner width of an expert [2048]"),
         Option("experts", "LIST", aliases: ["num-experts"], help: "experts to choose from [8]"),
         Option("top-k", "LIST", aliases: ["topk"], help: "experts for each token [2]"),
-        Option("dtype", "LIST", help: "how weights are stored: \(dtypes.joined(separator: ", ")) [fp32]"),
         Option(
-            "activations", "LIST",
+            "dtype", "LIST", choices: dtypes, help: "how weights are stored: \(dtypes.joined(separator: ", ")) [fp32]"),
+        Option(
+            "activations", "LIST", choices: ExpertArithmetic.allCases.map(\.rawValue),
             help:
                 "what experts' weights are multiplied with: exact (fp32); int8, for int8 and int4 weights, by instructions for "
                 + "bytes; bf16, for bf16 weights, by instructions for pairs of bf16 numbers [exact]"
         ),
-        Option("expert", "LIST", help: "gated (gate, up, down) or plain (up, down) [gated]"),
-        Option("activation", "LIST", help: "silu, gelu, gelu_tanh, quick_gelu, relu or relu2 [silu]"),
         Option(
-            "router", "LIST",
+            "expert", "LIST", choices: Workload.Expert.allCases.map(\.rawValue),
+            help: "gated (gate, up, down) or plain (up, down) [gated]"),
+        Option(
+            "activation", "LIST", choices: Activation.allCases.map(\.rawValue),
+            help: "silu, gelu, gelu_tanh, quick_gelu, relu or relu2 [silu]"),
+        Option(
+            "router", "LIST", choices: Workload.Router.allCases.map(\.rawValue),
             help:
                 "softmax; grouped: sigmoid, bias, the better half of the groups; hierarchical: a router over groups and "
                 + "one within [softmax]"),
@@ -71,12 +76,12 @@ enum RunCommand: Command {
         Option("seconds", "S", help: "seconds of timed calls of each run; less where every median is known to 1 % [6]"),
         Option("threads", "LIST", aliases: ["num-threads"], help: "threads; max is one for each processor [max]"),
         Option(
-            "instruction-set", "LIST",
+            "instruction-set", "LIST", choices: CPUInstructionSet.allCases.map(\.rawValue),
             help: "baseline, avx2 or avx512; without it, the widest this processor has"),
         CommonOptions.tuning, CommonOptions.seed,
         Option(
             "skip-impossible", help: "leaves combinations out that cannot be, and lists them, in place of refusing all"),
-        CommonOptions.json, CommonOptions.save,
+        CommonOptions.json, CommonOptions.save, CommonOptions.list, CommonOptions.quiet,
     ]
 
     /// What a named workload says itself.
@@ -114,6 +119,8 @@ enum RunCommand: Command {
         settings.device = device
         settings.caches = caches
         settings.save = try CommonOptions.save(arguments)
+        settings.lists = arguments.has("list")
+        settings.terminal = CommonOptions.terminal(arguments)
         return try SuiteRunner(settings).run()
     }
 
@@ -171,7 +178,14 @@ enum RunCommand: Command {
         try add("activations", ExpertArithmetic.self) { $0.activations = $1 }
         try addMachine(arguments, to: &axes)
         if let routings = try arguments.words("routing") {
-            let skews = try routings.map { try RoutingSkew.parse($0) }
+            let skews = try routings.map { word in
+                do throws(MoEError) {
+                    return try RoutingSkew.parse(word)
+                } catch {
+                    if case .input = error { throw UsageError("--routing: \(error)") }
+                    throw error
+                }
+            }
             axes.append(
                 SweepAxis("routing", skews, text: { $0?.description ?? "uniform" }) { point, skew in
                     point.workload.skew = skew

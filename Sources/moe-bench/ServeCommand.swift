@@ -24,7 +24,7 @@ enum ServeCommand: Command {
     static let options =
         ServeOptions.options + [
             CommonOptions.threads, CommonOptions.instructionSet, CommonOptions.tuning, CommonOptions.seed,
-            CommonOptions.json,
+            CommonOptions.json, CommonOptions.quiet,
         ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
@@ -34,10 +34,11 @@ enum ServeCommand: Command {
         settings.tuning = try CommonOptions.tuning(arguments)
         settings.json = try arguments.text("json")
         settings.command = Array(CommandLine.arguments.dropFirst())
-        let run = ServeRun(settings)
+        let terminal = CommonOptions.terminal(arguments)
+        let run = ServeRun(settings, terminal)
         let signals = Signals()
         defer { withExtendedLifetime(signals) {} }
         let interruption = signals.interruption
-        return try Waiting.forResult { try await run.run(interruption) { Terminal.print($0) } }
+        return try Waiting.forResult { try await run.run(interruption) { terminal.print($0) } }
     }
 }

@@ -17,6 +17,7 @@ enum SuiteCommand: Command {
     static let options = [
         CommonOptions.json, CommonOptions.save, CommonOptions.device, CommonOptions.caches, CommonOptions.threads,
         CommonOptions.seed, CommonOptions.instructionSet, CommonOptions.tuning,
+        CommonOptions.list, CommonOptions.quiet,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
@@ -36,6 +37,8 @@ enum SuiteCommand: Command {
         settings.device = device
         settings.caches = caches
         settings.save = try CommonOptions.save(arguments)
+        settings.lists = arguments.has("list")
+        settings.terminal = CommonOptions.terminal(arguments)
         return try SuiteRunner(settings).run()
     }
 }

@@ -16,23 +16,16 @@ enum ValidateCommand: Command {
         Option("only", "LIST", choices: chapters, help: "chapters, of \(chapters.joined(separator: ", "))"),
         Option("seconds", "S", help: "seconds of timed calls for each workload [10]"),
         CommonOptions.threads, CommonOptions.instructionSet, CommonOptions.json,
+        CommonOptions.quiet,
     ]
 
     static func run(_ arguments: Arguments) throws -> ExitCode {
-        var only = Predicate.Chapter.allCases
-        if let list = try arguments.text("only") {
-            only = try list.split(separator: ",", omittingEmptySubsequences: false).map { word in
-                guard let chapter = Predicate.Chapter(rawValue: String(word)) else {
-                    throw Arguments.unknown("only", String(word), chapters)
-                }
-                return chapter
-            }
-        }
+        let only = try arguments.choices("only", Predicate.Chapter.self) ?? Predicate.Chapter.allCases
         let seconds: Int = try arguments.number("seconds", in: 1...3600) ?? 10
         return try Validation(
             chapters: only, threads: try CommonOptions.threads(arguments),
             instructionSet: try CommonOptions.instructionSet(arguments), seconds: Double(seconds),
-            json: try arguments.text("json")
+            json: try arguments.text("json"), terminal: CommonOptions.terminal(arguments)
         ).run()
     }
 }

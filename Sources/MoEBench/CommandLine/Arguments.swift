@@ -96,7 +96,7 @@ package struct Arguments: Sendable, Hashable {
         throw Self.unknown(name, value, names)
     }
 
-    package static func unknown(_ name: String, _ value: String, _ names: [String]) -> UsageError {
+    static func unknown(_ name: String, _ value: String, _ names: [String]) -> UsageError {
         let nearest = Suggestion.nearest(to: value, in: names).map { " Did you mean \($0)?" } ?? ""
         return UsageError("--\(name) is \"\(value)\"; expected one of \(names.joined(separator: ", ")).\(nearest)")
     }

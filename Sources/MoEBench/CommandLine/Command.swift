@@ -1,5 +1,5 @@
 /// A subcommand: its options, its help, and what it does.
-package protocol Command {
+package protocol Command: SendableMetatype {
     /// Empty for what runs without a subcommand.
     static var name: String { get }
     /// One sentence.

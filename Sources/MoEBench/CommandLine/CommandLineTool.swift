@@ -1,5 +1,5 @@
 /// Finds the subcommand, reads its options, runs it, and turns whatever goes wrong into a line and an exit status.
-package struct CommandLineTool {
+package struct CommandLineTool: Sendable {
     package let root: any Command.Type
     package let subcommands: [any Command.Type]
 
@@ -19,7 +19,10 @@ package struct CommandLineTool {
                 Terminal.print(HelpText.command(command, subcommands: command == root ? subcommands : []))
                 return .success
             }
-            return try command.run(arguments)
+            let code = try command.run(arguments)
+            guard code == .success, let failure = Terminal.outputFailure else { return code }
+            Terminal.complain("moe-bench: standard output: \(failure)")
+            return .failure
         } catch let error as UsageError {
             let name = words.first.flatMap { word in subcommands.contains { $0.name == word } ? " \(word)" : nil } ?? ""
             Terminal.complain("moe-bench: \(error)\nSee `moe-bench\(name) --help`.")

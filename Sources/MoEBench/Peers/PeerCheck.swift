@@ -18,6 +18,7 @@ struct PeerCheck {
     func error(of y: [Float], batch: Int) throws(WrongResult) -> Double? {
         let exact = LayerCheck(oracle, tolerance: Tolerance(chain: Tolerance.singleChain))
         let tokens = oracle.batches[batch].filter { !exact.isAmbiguous($0) && $0.margin >= DeviceCheck.nearest }
+        if let odd = y.firstIndex(where: { !$0.isFinite }) { throw WrongResult("output element \(odd) is \(y[odd])") }
         guard let limit else {
             if !tokens.isEmpty { try exact.verify(.activations(y), batch: batch) }
             return Self.worst(tokens, y)
@@ -25,7 +26,6 @@ struct PeerCheck {
         guard y.count == oracle.tokensPerBatch * workload.hidden else {
             throw WrongResult("output of \(y.count) values, expected \(oracle.tokensPerBatch * workload.hidden)")
         }
-        if let odd = y.firstIndex(where: { !$0.isFinite }) { throw WrongResult("output element \(odd) is \(y[odd])") }
         let worst = Self.worst(tokens, y)
         if let worst, worst > limit {
             throw WrongResult("relative error \(Format.scientific(worst)), allowed \(Format.scientific(limit))")

@@ -107,15 +107,16 @@ final class PeerContest {
     private func track(_ peer: Peer, _ worker: PeerWorker, _ check: PeerCheck) throws(PeerFailure) -> PeerTurns.Track {
         let elements = inputs.tokens * inputs.hidden
         let (y, times) = try worker.prepare(peer, batches: inputs.batches.count, elements: elements)
-        var worst = 0.0
+        var found: Double?
         do throws(WrongResult) {
             for batch in inputs.batches.indices {
                 let part = Array(y[batch * elements..<(batch + 1) * elements])
-                worst = max(worst, try check.error(of: part, batch: batch) ?? 0)
+                if let error = try check.error(of: part, batch: batch) { found = max(found ?? 0, error) }
             }
         } catch {
             throw .wrongResult(error)
         }
+        guard let worst = found else { throw .wrongResult(WrongResult("no token could be checked")) }
         let seconds = Summary(times.map { Double($0) * 1e-9 })?.median ?? 0
         return PeerTurns.Track(peer, worker, check, seconds: seconds, error: worst)
     }
@@ -141,11 +142,16 @@ final class PeerContest {
         _ track: PeerTurns.Track, _ comparison: Comparison
     ) throws(PeerFailure) -> ExternalMeasurement {
         if let failure = track.failure { throw failure }
-        guard let median = Summary(track.nanoseconds.map { Double($0) })?.median else { throw .interrupted }
+        guard let median = Summary(track.nanoseconds.map { Double($0) })?.median else {
+            throw settings.runner.interruption.isRequested
+                ? .interrupted : .failed("it had no turn: none of ours could be timed")
+        }
         let done = work.of(track.peer.kind)
-        // Only in plain fp32 the ceilings are those of a peer's arithmetic.
-        if workload.dtype == ElementType.float32.rawValue, let bound = comparison.ceilings.bound(of: done),
-            bound.share(ofSeconds: median * 1e-9) > bound.tolerance
+        // Only in plain fp32 the ceilings are those of a peer's arithmetic, and only with the widest vectors, which a peer may use whatever we
+        // do; by the best pass, as our own rows.
+        if workload.dtype == ElementType.float32.rawValue,
+            settings.runner.instructionSet == CPUInstructionSet.supported.last,
+            let bound = comparison.ceilings.limit(of: done), bound.share(ofSeconds: median * 1e-9) > bound.tolerance
         {
             throw .impossible(
                 "\(Format.significant(Double(bound.amount) / median)) "

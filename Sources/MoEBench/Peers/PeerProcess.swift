@@ -17,8 +17,8 @@ import CPlatform
 /// A child process that is asked in lines: one socket is its standard input and output.
 ///
 /// It leads a process group of its own, so that it can be stopped with all that it starts: a pool of threads that waits by spinning takes
-/// no processor from whoever else is timed. When this process ends, however it ends, the child's input ends; and a stopped group whose
-/// parent is gone is woken and hung up by the system, so no child is left over.
+/// no processor from whoever else is timed. When this process ends, however it ends, the child's input ends; a stopped group hears
+/// nothing of it, so `worker.py` has the system end it with its parent.
 ///
 /// Foundation's `Process` would make the static binary four times as large.
 final class PeerProcess {
@@ -130,7 +130,7 @@ final class PeerProcess {
 
     /// The next line, without its end.
     func receive(within seconds: Double, _ interruption: Interruption) throws(PeerFailure) -> Data {
-        let deadline = cp_nanoseconds() + UInt64(seconds * 1e9)
+        let deadline = cp_nanoseconds() + UInt64(min(max(seconds, 0), 86_400) * 1e9)
         var chunk = [UInt8](repeating: 0, count: 1 << 16)
         while true {
             if let end = received[searched...].firstIndex(of: UInt8(ascii: "\n")) {

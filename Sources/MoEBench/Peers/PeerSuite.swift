@@ -13,6 +13,7 @@ package struct PeerSuite {
         package var tuning: CPUTuning?
         package var json: String?
         package var keep: String?
+        package var terminal = Terminal.current()
         package var command: [String]
 
         package init(
@@ -33,23 +34,23 @@ package struct PeerSuite {
     ]
 
     private let settings: Settings
-    private let terminal = Terminal.current()
+    private var terminal: Terminal { settings.terminal }
 
     package init(_ settings: Settings) { self.settings = settings }
 
     package func run() throws(MoEError) -> ExitCode {
         if let json = settings.json { try ResultsFile.checkWritable(json) }
-        for workload in settings.entries { _ = try workload.configuration() }
+        let machine = Machine()
+        for workload in settings.entries { try workload.checkMemory(machine.memoryBytes) }
         let signals = Signals()
         defer { withExtendedLifetime(signals) {} }
         let interruption = signals.interruption
         let build = BuildIdentity.ofThisProcess()
-        let machine = Machine()
         let pool = try ThreadPool(threads: settings.threads)
         let instructionSet = if let chosen = settings.instructionSet { chosen } else { try CPUInstructionSet.chosen() }
         let tuning = if let chosen = settings.tuning { chosen } else { try CPUTuning.chosen(instructionSet) }
         try tuning.check(for: instructionSet)
-        Terminal.print(
+        terminal.print(
             SuiteText(terminal).machine(
                 machine, threads: pool.threads, instructionSet: instructionSet.rawValue,
                 tuning: tuning == .detected(instructionSet) ? nil : tuning.description, build: build
@@ -71,7 +72,8 @@ package struct PeerSuite {
         for workload in settings.entries where !interruption.isRequested {
             do throws(MoEError) {
                 let report = try runner.run(workload, budget: settings.seconds)
-                Terminal.print("\n" + PeerText(terminal).workload(report).joined(separator: "\n"))
+                terminal.print("\n" + PeerText(terminal).workload(report).joined(separator: "\n"))
+                for failure in report.failures { terminal.printIfQuiet(failure) }
                 reports.append(report)
             } catch {
                 if !interruption.isRequested { problem = error }

@@ -63,8 +63,7 @@ final class PeerWorker {
     ///
     /// - Returns: the outputs of all batches, and what some calls took, in nanoseconds.
     func prepare(_ peer: Peer, batches: Int, elements: Int) throws(PeerFailure) -> (y: [Float], nanoseconds: [UInt64]) {
-        let answer = try ask(.prepare, peer, within: patience.prepare)
-        let times = try Self.times(answer)
+        let (_, times) = try timed(.prepare, peer, within: patience.prepare)
         return (try exchange.take(Self.output, count: batches * elements), times)
     }
 
@@ -74,26 +73,30 @@ final class PeerWorker {
     func time(
         _ peer: Peer, calls: Int, expected seconds: Double, batches: Int, elements: Int
     ) throws(PeerFailure) -> (nanoseconds: [UInt64], y: [Float], batch: Int) {
-        let clock = ContinuousClock()
-        let start = clock.now
-        let answer = try ask(.time, peer, calls: calls, within: patience.burst + 20 * seconds * Double(calls))
-        let passed = (clock.now - start) / .nanoseconds(1)
-        let times = try Self.times(answer)
+        let (answer, times) = try timed(
+            .time, peer, calls: calls, within: patience.burst + 20 * seconds * Double(calls))
         guard times.count == calls, let batch = answer.batch, (0..<batches).contains(batch) else {
             throw .rubbish("\(times.count) times for \(calls) calls, the last on batch \(answer.batch ?? -1)")
-        }
-        guard times.reduce(0.0, { $0 + Double($1) }) <= passed else {
-            throw .impossible("its calls took longer, it says, than the request for them")
         }
         return (times, try exchange.take(Self.output, count: elements), batch)
     }
 
     private static let output = "output.f32"
 
-    private static func times(_ answer: PeerAnswer) throws(PeerFailure) -> [UInt64] {
+    /// Asks for something that takes time, and holds what the peer says of it against what passed here.
+    private func timed(
+        _ verb: PeerRequest.Verb, _ peer: Peer, calls: Int? = nil, within seconds: Double
+    ) throws(PeerFailure) -> (PeerAnswer, [UInt64]) {
+        let clock = ContinuousClock()
+        let start = clock.now
+        let answer = try ask(verb, peer, calls: calls, within: seconds)
+        let passed = (clock.now - start) / .nanoseconds(1)
         guard let times = answer.nanoseconds, !times.isEmpty else { throw .rubbish("it told no times") }
         guard times.allSatisfy({ $0 > 0 }) else { throw .impossible("a call took no time, it says") }
-        return times
+        guard times.reduce(0.0, { $0 + Double($1) }) <= passed else {
+            throw .impossible("its calls took longer, it says, than the request for them")
+        }
+        return (answer, times)
     }
 
     private func ask(

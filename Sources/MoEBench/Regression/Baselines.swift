@@ -58,6 +58,11 @@ package struct Baselines: Sendable, Hashable {
         word.contains("/") || word.hasSuffix(".json") ? word : try place(word).path
     }
 
+    /// Whether two paths lead to one file.
+    package static func isSame(_ a: String, _ b: String) -> Bool {
+        URL(filePath: a).resolvingSymlinksInPath().path == URL(filePath: b).resolvingSymlinksInPath().path
+    }
+
     /// Whether there is anything at a path.
     package static func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
 }

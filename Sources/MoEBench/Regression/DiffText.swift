@@ -36,16 +36,18 @@ package enum DiffText {
 
     package static func markdown(_ diff: ResultsDiff, first: ResultsInput, second: ResultsInput) -> String {
         var lines = [
-            "Before: \(cell(label(first)))  ", "After: \(cell(label(second)))", "",
+            "Before: \(ReportText.escaped(label(first)))  ", "After: \(ReportText.escaped(label(second)))", "",
             "| workload | row | before | after | change | interval | beside ceiling | verdict |",
             "|---|---|---:|---:|---:|---:|---:|---|",
         ]
         for pair in diff.pairs {
             lines.append(
-                "| " + ([pair.first.timing.subject.workload.name] + cells(pair)).map(cell).joined(separator: " | ")
+                "| "
+                    + ([pair.first.timing.subject.workload.name] + cells(pair)).map(ReportText.escaped).joined(
+                        separator: " | ")
                     + " |")
         }
-        return (lines + [""] + summary(diff).map { cell($0) + "  " }).joined(separator: "\n") + "\n"
+        return (lines + [""] + summary(diff).map { ReportText.escaped($0) + "  " }).joined(separator: "\n") + "\n"
     }
 
     package static func json(_ diff: ResultsDiff, first: ResultsInput, second: ResultsInput) throws -> Data {
@@ -146,9 +148,5 @@ package enum DiffText {
     private static func label(_ input: ResultsInput) -> String {
         "\(input.path), build \(input.results.build), \(input.results.finished)"
             + (input.results.partial ? ", partial" : "")
-    }
-
-    private static func cell(_ text: String) -> String {
-        text.replacing("|", with: "\\|").replacing("<", with: "&lt;").replacing("\n", with: " ")
     }
 }

@@ -40,6 +40,10 @@ enum Likeness {
         compare("activation", \.activation.rawValue)
         compare("router", \.router.rawValue)
         compare("groups", \.groups)
+        if a.skew != b.skew {
+            found.append("routing \(a.skew?.description ?? "uniform") and \(b.skew?.description ?? "uniform")")
+        }
+        if a.rules != b.rules { found.append("rules of the layer") }
         compare("weights", \.dtype)
         compare("activations", \.arithmetic.rawValue)
         compare("seed", \.seed)

@@ -63,8 +63,8 @@ package struct ResultsDiff: Sendable {
     package let machines: [String]
     /// Nothing was compared, since the machines differ.
     package let isRefused: Bool
-    /// A row was measured before and failed later.
-    package let hasNewFailures: Bool
+    /// A row was measured before and later not, and the later run does not say that it left it out: it failed, or the run ended before.
+    package let hasLostRows: Bool
 
     package var compared: Int { pairs.count { $0.verdict != .unlike } }
     package func count(_ verdict: Verdict) -> Int { pairs.count { $0.verdict == verdict } }
@@ -72,7 +72,7 @@ package struct ResultsDiff: Sendable {
     /// 2 on a regression; else 1 where something could not be compared that should have been, or failed; else 4 on an improvement.
     package var exitCode: ExitCode {
         if count(.worse) > 0 { return .regression }
-        if compared == 0 || count(.unlike) > 0 || hasNewFailures { return .failure }
+        if compared == 0 || count(.unlike) > 0 || hasLostRows { return .failure }
         return count(.better) > 0 ? .improvement : .success
     }
 
@@ -99,7 +99,7 @@ package struct ResultsDiff: Sendable {
             Self.name(row) + (Self.fate(of: row, in: second).map { ", \($0)" } ?? "")
         }
         onlySecond = right.map(Self.name)
-        hasNewFailures = left.contains { Self.failure(of: $0, in: second) != nil }
+        hasLostRows = left.contains { Self.isLost($0, in: second) }
     }
 
     private static func rows(_ results: RecordedResults) -> [Row] {
@@ -205,6 +205,11 @@ package struct ResultsDiff: Sendable {
 
     private static func failure(of row: Row, in results: RecordedResults) -> String? {
         entries(row, in: results).flatMap(\.failed).first { $0.name == row.timing.subject.name }?.reason
+    }
+
+    private static func isLost(_ row: Row, in results: RecordedResults) -> Bool {
+        failure(of: row, in: results) != nil
+            || !entries(row, in: results).flatMap(\.notRun).contains { $0.name == row.timing.subject.name }
     }
 
     private static func fate(of row: Row, in results: RecordedResults) -> String? {

@@ -28,9 +28,10 @@ private struct NumberCheck {
         problem = "is damaged: \(name) is \(value); expected \(least) to 2^53"
     }
 
-    mutating func number(_ value: Double, _ name: String, from least: Double = 0) {
-        guard problem == nil, !(value >= least && value <= 1e18) else { return }
-        problem = "is damaged: \(name) is \(value); expected \(Format.significant(least)) to 1e18"
+    mutating func number(_ value: Double, _ name: String) {
+        // Far below what any clock tells apart; what is divided by it would leave all bounds.
+        guard problem == nil, !(value == 0 || value >= 1e-15 && value <= 1e18) else { return }
+        problem = "is damaged: \(name) is \(value); expected 0, or 1e-15 to 1e18"
     }
 
     mutating func say(_ text: @autoclosure () -> String) { problem = problem ?? "is damaged: \(text())" }
@@ -91,12 +92,22 @@ private struct NumberCheck {
         series(entry.ceilings.multiplyAdd, "\(name).ceilings.multiplyAdd")
         if let byteDot = entry.ceilings.byteDot { series(byteDot, "\(name).ceilings.byteDot") }
         if let pairDot = entry.ceilings.pairDot { series(pairDot, "\(name).ceilings.pairDot") }
+        if let gemm = entry.ceilings.gemm {
+            for (value, field) in [(gemm.rows, "rows"), (gemm.columns, "columns"), (gemm.depth, "depth")] {
+                whole(value, "\(name).ceilings.gemm.\(field)", from: 1)
+            }
+            series(gemm.series, "\(name).ceilings.gemm")
+        }
         for read in (entry.ceilings.reads ?? []) + (entry.ceilings.copies ?? []) {
             whole(read.bufferBytes, "\(name).ceilings.bufferBytes", from: 1)
             series(read.series, "\(name).ceilings.reads")
         }
         for (index, row) in entry.measurements.enumerated() {
             timing(row, count: row.count, "\(name).measurements[\(index)]")
+            if let calls = row.allocationsPerCall { number(calls, "\(name).measurements[\(index)].allocationsPerCall") }
+            if let bytes = row.allocatedBytesPerCall {
+                number(bytes, "\(name).measurements[\(index)].allocatedBytesPerCall")
+            }
         }
         for (index, row) in (entry.external ?? []).enumerated() {
             timing(row, count: row.count, "\(name).external[\(index)]")
@@ -121,6 +132,11 @@ private struct NumberCheck {
             (record.objective.perToken, "objective.perToken"),
         ] { number(value, "\(name).\(field)") }
         if let bytes = record.peakBytes { whole(bytes, "\(name).peakBytes") }
+        if let most = record.mostWaiting { whole(most, "\(name).mostWaiting") }
+        for (value, field) in [
+            (record.maximumWaiting, "maximumWaiting"), (record.maximumRunning, "maximumRunning"),
+            (record.maximumBatchTokens, "maximumBatchTokens"),
+        ] { whole(value, "\(name).\(field)", from: 1) }
         for (index, request) in record.requests.enumerated() {
             let name = "\(name).requests[\(index)]"
             number(request.arrival, "\(name).arrival")
@@ -130,6 +146,11 @@ private struct NumberCheck {
                 (request.promptTokens, "promptTokens"), (request.outputTokens, "outputTokens"),
                 (request.generatedTokens, "generatedTokens"),
             ] { whole(value, "\(name).\(field)") }
+            let first = request.firstToken ?? request.end
+            guard request.arrival <= first, first <= request.end else {
+                say("\(name) comes at \(request.arrival), has its first token at \(first) and ends at \(request.end)")
+                return
+            }
         }
         for (index, step) in record.steps.enumerated() {
             number(step.time, "\(name).steps[\(index)].time")

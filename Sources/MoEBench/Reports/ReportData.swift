@@ -21,7 +21,8 @@ package struct ReportData: Sendable {
         package var tokensPerSecond: Double? { rate(Double(subject.workload.tokens)) }
         package var flopsPerSecond: Double? { work.flops > 0 ? rate(Double(work.flops)) : nil }
         package var bytesPerSecond: Double? { work.bytes > 0 ? rate(Double(work.bytes)) : nil }
-        package var shareOfBound: Double? { summary.median > 0 ? bound?.share(ofSeconds: summary.median) : nil }
+        /// nil also where the ceiling's passes were disturbed.
+        package var shareOfBound: Double? { summary.median > 0 ? bound?.knownShare(ofSeconds: summary.median) : nil }
 
         private func rate(_ amount: Double) -> Double? { summary.median > 0 ? amount / summary.median : nil }
     }
@@ -50,6 +51,9 @@ package struct ReportData: Sendable {
             return first + rest.filter { $0.speedup != nil || $0.program != nil }
                 + rest.filter { $0.speedup == nil && $0.program == nil }
         }
+
+        /// Its name in the title of a column.
+        package var referenceTitle: String { reference == WorkloadRunner.wholeLayer ? "layer" : reference ?? "layer" }
 
         package var referenceRow: Row? { rows.first { $0.name == reference && $0.program == nil } }
     }
@@ -141,6 +145,7 @@ package struct ReportData: Sendable {
             workload.expert.rawValue, workload.activation.rawValue, "\(workload.router.rawValue) router",
             "\(recorded.threads) thread\(recorded.threads == 1 ? "" : "s")", recorded.instructionSet,
             "\((recorded.caches ?? .warm).rawValue) caches", "seed \(workload.seed)",
+            "\(workload.skew?.description ?? "uniform") routing", entry.rows.first?.subject.device ?? "",
         ]
     }
 
@@ -155,8 +160,8 @@ package struct ReportData: Sendable {
 extension ReportData.Row {
     /// "72.4 % read".
     var shareText: String {
-        guard let share = shareOfBound, let bound else { return "–" }
-        return "\(Format.significant(share * 100)) % \(bound.resource.rawValue)"
+        guard summary.median > 0, let bound else { return "–" }
+        return bound.shareText(ofSeconds: summary.median)
     }
 }
 

@@ -23,9 +23,12 @@ package enum ReportText {
             let workload = entry.recorded.workload
             lines += [
                 "", "## \(escaped(entry.label))", "",
-                "\(workload.sizes), \(workload.dtype), \(entry.recorded.threads) threads, \(escaped(entry.recorded.instructionSet))"
+                "\(workload.sizes), \(escaped(workload.dtype)), \(entry.recorded.threads) threads, "
+                    + escaped(entry.recorded.instructionSet)
+                    + (entry.rows.first.map { $0.subject.device == "cpu" ? "" : ", \(escaped($0.subject.device))" }
+                        ?? "")
                     + (entry.recorded.partial ? ", **partial**" : ""), "",
-                "| | median | 95 % interval | p95 | tokens/s | GFLOP/s | of ceiling | layer is faster by |",
+                "| | median | 95 % interval | p95 | tokens/s | GFLOP/s | of ceiling | \(escaped(entry.referenceTitle)) is faster by |",
                 "|---|---:|---:|---:|---:|---:|---:|---:|",
             ]
             for row in entry.rows {
@@ -55,7 +58,9 @@ package enum ReportText {
             for run in runs {
                 let cells =
                     [escaped(run.label), "\(run.record.requests.count)"]
-                    + ServingRecord.Outcome.allCases.map { "\(run.count($0))" } + [Format.significant(run.goodput)]
+                    + ServingRecord.Outcome.allCases.map { "\(run.summary.count($0))" } + [
+                        Format.significant(run.summary.goodput)
+                    ]
                     + [run.firstToken, run.perToken, run.endToEnd].map {
                         ServingFigures.percentile(0.95, of: $0).map(Format.time) ?? "–"
                     }
@@ -133,7 +138,8 @@ package enum ReportText {
             let rate, seconds: Double
             let requests: Int
             let outcomes: [String: Int]
-            let goodput, tokensPerSecond: Double
+            /// Tokens that came; prompts are not counted.
+            let goodput, generatedPerSecond: Double
             /// Seconds: p50, p95 and p99 as far as there are requests enough.
             let firstToken, perToken, endToEnd: [String: Double]
             let partial: Bool
@@ -167,8 +173,11 @@ package enum ReportText {
                     file: data.inputs[file].path, arrivals: record.arrivals, rate: record.rate, seconds: record.seconds,
                     requests: record.requests.count,
                     outcomes: Dictionary(
-                        uniqueKeysWithValues: ServingRecord.Outcome.allCases.map { ($0.rawValue, run.count($0)) }),
-                    goodput: run.goodput, tokensPerSecond: run.tokensPerSecond, firstToken: percentiles(run.firstToken),
+                        uniqueKeysWithValues: ServingRecord.Outcome.allCases.map {
+                            ($0.rawValue, run.summary.count($0))
+                        }),
+                    goodput: run.summary.goodput, generatedPerSecond: run.summary.generatedPerSecond,
+                    firstToken: percentiles(run.firstToken),
                     perToken: percentiles(run.perToken), endToEnd: percentiles(run.endToEnd), partial: record.partial)
             },
             missing: data.entries.flatMap { entry in
@@ -203,7 +212,7 @@ package enum ReportText {
     }
 
     /// Text that Markdown takes as text.
-    private static func escaped(_ text: String) -> String {
+    static func escaped(_ text: String) -> String {
         var result = ""
         for character in text {
             switch character {

@@ -145,16 +145,9 @@ package struct SuiteText: Sendable {
             summary.p95.map(Format.time) ?? "n/a",
             Format.count(Double(workload.tokens) / summary.median),
             flops > 0 ? Format.significant(flops / summary.median * 1e-9) : "–",
-            bound.map { share(of: $0, seconds: summary.median) } ?? "–",
+            bound.map { $0.shareText(ofSeconds: summary.median) } ?? "–",
             layer.map { speedup(of: $0, over: measurement) } ?? "",
         ]
-    }
-
-    /// "86.4 % FMA". A median that is above the ceiling's own, and yet below its best pass, says that passes were disturbed.
-    private func share(of bound: Bound, seconds: Double) -> String {
-        let share = bound.share(ofSeconds: seconds)
-        return (share > bound.tolerance ? "disturbed" : "\(Format.significant(share * 100)) %")
-            + " \(bound.resource.rawValue)"
     }
 
     private func label(_ subject: Subject, pool: Int?) -> String {

@@ -151,7 +151,7 @@ package final class CeilingSampler {
     }
 
     /// Samples of each kind that a tight interval takes.
-    private static let fewestForInterval = 8
+    static let fewestForInterval = 8
 
     /// Whether the median of every ceiling's samples is known as well as that: a ratio is no better than what it divides by.
     package func isTight(within relativeHalfWidth: Double) -> Bool {

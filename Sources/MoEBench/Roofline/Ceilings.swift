@@ -160,6 +160,19 @@ package struct Bound: Sendable, Hashable {
     /// The part of the ceiling that a call of so many seconds reaches.
     package func share(ofSeconds measured: Double) -> Double { seconds / measured }
 
+    /// The same where it says something: a median that is above the ceiling's own, and yet below its best pass, says that passes were
+    /// disturbed.
+    package func knownShare(ofSeconds measured: Double) -> Double? {
+        let share = share(ofSeconds: measured)
+        return share <= tolerance ? share : nil
+    }
+
+    /// "86.4 % FMA", "disturbed FMA".
+    package func shareText(ofSeconds measured: Double) -> String {
+        (knownShare(ofSeconds: measured).map { "\(Format.significant($0 * 100)) %" } ?? "disturbed")
+            + " \(resource.rawValue)"
+    }
+
     /// Beyond this a result is no longer noise of two measurements but a mistake. A GPU's memory may be read faster than it is copied.
     package var tolerance: Double { resource == .copy ? 1.15 : 1.03 }
 }

@@ -44,10 +44,10 @@ package struct ProbedMachine: Sendable, Hashable {
     }
 
     /// The buffer whose reading is the ceiling for a working set: the next lower power of two, so that it lies in the same
-    /// cache or a nearer one and the ceiling is never set too low. nil for working sets that are too small to measure: what
-    /// they are bound by is arithmetic.
+    /// cache or a nearer one and the ceiling is never set too low. nil for working sets that are too small to measure, unless caches are
+    /// cold: what they are bound by is arithmetic.
     package func bufferBytes(forWorkingSet bytes: Int) -> Int? {
-        guard bytes >= smallestBuffer else { return nil }
+        guard bytes >= smallestBuffer || isCold && bytes > 0 else { return nil }
         if isDevice || isCold { return largestBuffer }
         let power = 1 << (Int.bitWidth - 1 - bytes.leadingZeroBitCount)
         return min(power, largestBuffer)

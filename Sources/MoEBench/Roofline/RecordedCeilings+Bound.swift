@@ -26,17 +26,15 @@ extension RecordedCeilings {
         package let series: Series
     }
 
-    /// The slowest of what the work needs, as ``Ceilings/bound(of:)``; nil for work that is not counted.
+    /// The slowest of what the work needs, as ``Ceilings/yardstick(of:)``; nil for work that is not counted.
     package func limit(of work: Work, _ caches: CacheState) -> Limit? {
         var limits: [Limit] = []
         for arithmetic in ExpertArithmetic.allCases {
             let amount = work.operations(arithmetic)
             guard amount > 0, var series = products(arithmetic), series.rate > 0 else { continue }
             var resource: Bound.Resource = isDevice && arithmetic == .exact ? .products : .init(arithmetic)
-            // Of products in registers and in a large product, the faster.
-            if arithmetic == .exact, let gemm, gemm.series.rate > series.rate {
-                (resource, series) = (.gemm, gemm.series)
-            }
+            // Products in registers wait for nothing: layers are compared with a large product where one was measured.
+            if arithmetic == .exact, let gemm { (resource, series) = (.gemm, gemm.series) }
             limits.append(Limit(bound: Bound(resource: resource, amount: amount, ceiling: series.rate), series: series))
         }
         if work.bytes > 0, let read = traffic(forWorkingSet: work.workingSet, caches), read.series.rate > 0 {

@@ -14,6 +14,9 @@ package struct RateSearch: Sendable, Hashable {
 
     package init(from rate: Double) { next = rate }
 
+    /// Nothing more can be learned.
+    package mutating func end() { next = nil }
+
     /// Takes over what a run at the rate ``next`` showed.
     package mutating func note(isKept: Bool) {
         guard let rate = next else { return }

@@ -50,7 +50,7 @@ package enum ServeOptions {
     package static func settings(_ arguments: Arguments, seed: UInt64) throws -> ServeSettings {
         let rate = try decimal(arguments, "rate", in: 0.001...1e6) ?? 15
         let findsRate = arguments.has("find-rate")
-        let requests = try arguments.number("requests", in: 1...10_000_000)
+        let requests = try arguments.number("requests", in: 1...mostRequests)
         let seconds = try decimal(arguments, "seconds", in: 0.1...86_400)
         guard requests == nil || seconds == nil else {
             throw UsageError("--requests and --seconds exclude each other: they both say how long the run is")
@@ -58,8 +58,14 @@ package enum ServeOptions {
         guard requests == nil || !findsRate else {
             throw UsageError("--find-rate wants --seconds: so many requests would take longer at lower rates")
         }
+        let span = seconds ?? (findsRate ? 5 : 10)
+        guard requests != nil || rate * span <= Double(mostRequests) else {
+            throw UsageError(
+                "--rate \(Format.significant(rate)) for \(Format.significant(span)) s are more than \(mostRequests) requests"
+            )
+        }
         var load = ServingLoad(
-            rate: rate, extent: requests.map { .requests($0) } ?? .seconds(seconds ?? (findsRate ? 5 : 10)),
+            rate: rate, extent: requests.map { .requests($0) } ?? .seconds(span),
             prompt: try lengths(arguments, "prompt") ?? .logNormal(median: 48, sigma: 0.8),
             output: try lengths(arguments, "output-tokens") ?? .uniform(8...48))
         load.arrivals = try arguments.choice("arrivals", ArrivalProcess.self) ?? .poisson
@@ -89,6 +95,9 @@ package enum ServeOptions {
         }
         return settings
     }
+
+    /// Of one run: each is kept with its times.
+    private static let mostRequests = 10_000_000
 
     private static func limits(_ arguments: Arguments, longest: Int) throws -> MoEEngineLimits {
         let most = 1 << 20

@@ -4,9 +4,12 @@ import MoEKernel
 /// however the run ends.
 package struct ServeRun: Sendable {
     private let settings: ServeSettings
-    private let terminal = Terminal.current()
+    private let terminal: Terminal
 
-    package init(_ settings: ServeSettings) { self.settings = settings }
+    package init(_ settings: ServeSettings, _ terminal: Terminal = .current()) {
+        self.settings = settings
+        self.terminal = terminal
+    }
 
     package func run(_ interruption: Interruption, print: @Sendable (String) -> Void) async throws -> ExitCode {
         if let json = settings.json { try ResultsFile.checkWritable(json) }
@@ -46,7 +49,16 @@ package struct ServeRun: Sendable {
         while let rate = search.next, !interruption.isRequested {
             let record = try await session.serve(rate: rate)
             records.append(record)
-            if !record.partial { search.note(isKept: ServingSummary(record).isObjectiveKept ?? false) }
+            if !record.partial {
+                if let isKept = ServingSummary(record).isObjectiveKept {
+                    search.note(isKept: isKept)
+                } else {
+                    // So low a rate that no request came, or all gave up.
+                    Terminal.complain(
+                        "at \(Format.significant(rate)) requests/s too few came to say whether the objective is kept")
+                    search.end()
+                }
+            }
             print("\n" + text.run(record).joined(separator: "\n"))
             guard settings.findsRate else { break }
             try write(isPartial: true)
@@ -58,7 +70,10 @@ package struct ServeRun: Sendable {
             return .interrupted
         }
         let missed = settings.findsRate ? [] : records.flatMap { settings.targets.missed(by: ServingSummary($0)) }
-        for line in missed { print("  " + terminal.styled(line, .red)) }
+        for line in missed {
+            print("  " + terminal.styled(line, .red))
+            terminal.printIfQuiet(line)
+        }
         let failed = records.contains { ServingSummary($0).failed > 0 }
         return missed.isEmpty && !failed ? .success : .failure
     }

@@ -30,16 +30,15 @@ package struct ServeSettings: Sendable {
         package func missed(by summary: ServingSummary) -> [String] {
             var lines: [String] = []
             if let endToEnd {
-                if let p95 = summary.endToEnd?.p95 {
-                    if p95 > endToEnd {
-                        lines.append(
-                            "target missed: p95 from arrival to last token is \(Format.time(p95)), wanted "
-                                + "\(Format.time(endToEnd))")
-                    }
-                } else {
+                if summary.finished < Summary.samplesForP95 {
                     lines.append(
                         "target not shown: \(summary.finished) requests finished, too few for p95 "
                             + "(\(Summary.samplesForP95))")
+                } else if let share = summary.share(within: endToEnd), share < ServingSummary.requiredShare {
+                    lines.append(
+                        "target missed: \(Format.fixed(share * 100, 1)) % of requests finished within "
+                            + "\(Format.time(endToEnd)), wanted \(Format.fixed(ServingSummary.requiredShare * 100, 0)) %"
+                    )
                 }
             }
             if let tokensPerSecond, summary.tokensPerSecond < tokensPerSecond {

@@ -92,6 +92,8 @@ package struct ServingRecord: Sendable, Hashable, Codable {
     package let seconds: Double
     /// The most memory that the process held, in bytes; nil where it is not known.
     package let peakBytes: Int?
+    /// The longest queue before any step, kept or not; nil in files of a time when it was not recorded.
+    package let mostWaiting: Int?
     package let requests: [Request]
     /// No more than some thousands: longer runs keep every n-th.
     package let steps: [Step]
@@ -100,7 +102,8 @@ package struct ServingRecord: Sendable, Hashable, Codable {
     package init(
         workload: Workload, layers: Int, threads: Int, instructionSet: String, device: String, build: String,
         arrivals: String, rate: Double, seed: UInt64, maximumWaiting: Int, maximumRunning: Int, maximumBatchTokens: Int,
-        objective: Objective, seconds: Double, peakBytes: Int?, requests: [Request], steps: [Step], partial: Bool
+        objective: Objective, seconds: Double, peakBytes: Int?, mostWaiting: Int? = nil, requests: [Request],
+        steps: [Step], partial: Bool
     ) {
         self.workload = workload
         self.layers = layers
@@ -117,6 +120,7 @@ package struct ServingRecord: Sendable, Hashable, Codable {
         self.objective = objective
         self.seconds = seconds
         self.peakBytes = peakBytes
+        self.mostWaiting = mostWaiting
         self.requests = requests
         self.steps = steps
         self.partial = partial

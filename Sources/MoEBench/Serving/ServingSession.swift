@@ -1,4 +1,3 @@
-import CPlatform
 import MoEKernel
 
 /// What the runs at several rates share.
@@ -34,6 +33,7 @@ package struct ServingSession: Sendable {
         var load = settings.load
         load.rate = rate
         let schedule = load.schedule()
+        let memory = PeakMemory()
         let clock = RealServingClock(interruption)
         recorder.start(clock)
         let ticker = Task { await tick(engine, clock, rate: rate, seconds: schedule.last?.arrival ?? 0) }
@@ -51,15 +51,14 @@ package struct ServingSession: Sendable {
             requests, scheduled: isPartial ? requests.count : schedule.count, before: before,
             after: await engine.statistics)
         if let failure = answers.lazy.compactMap(\.failure).first { Terminal.complain("a request failed: \(failure)") }
-        let peak = cp_resident_peak()
         return ServingRecord(
             workload: settings.workload, layers: layers.count, threads: layers.first?.pool?.threads ?? 0,
             instructionSet: layers.first?.instructionSet?.rawValue ?? "", device: "cpu", build: build,
             arrivals: load.arrivals.rawValue, rate: rate, seed: load.seed,
             maximumWaiting: settings.limits.maximumWaiting, maximumRunning: settings.limits.maximumRunning,
             maximumBatchTokens: settings.limits.maximumBatchTokens, objective: settings.objective,
-            seconds: requests.map(\.end).max() ?? clock.now, peakBytes: peak > 0 ? peak : nil, requests: requests,
-            steps: recorder.steps, partial: isPartial)
+            seconds: requests.map(\.end).max() ?? clock.now, peakBytes: memory.bytes,
+            mostWaiting: recorder.extremes.mostWaiting, requests: requests, steps: recorder.steps, partial: isPartial)
     }
 
     /// Requests like those to come, all at once: memory is touched, threads are awake.

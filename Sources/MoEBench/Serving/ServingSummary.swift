@@ -36,6 +36,24 @@ package struct ServingSummary: Sendable, Hashable {
     package let meanRunning: Double
     package let meanBatchTokens: Double
 
+    /// Seconds from arrival to last token of those that finished, rising.
+    private let finishedIn: [Double]
+
+    /// The share of all requests, but those whose senders gave up, that finished within so many seconds; nil where there are no others.
+    package func share(within seconds: Double) -> Double? {
+        let counted = scheduled - cancelled
+        return counted > 0 ? Double(finishedIn.count { $0 <= seconds }) / Double(counted) : nil
+    }
+
+    package func count(_ outcome: ServingRecord.Outcome) -> Int {
+        switch outcome {
+        case .finished: finished
+        case .rejected: rejected
+        case .cancelled: cancelled
+        case .failed: failed
+        }
+    }
+
     /// Whether the run kept its objective; nil where nothing can be said.
     package var isObjectiveKept: Bool? { attainment.map { $0 >= Self.requiredShare } }
 
@@ -50,18 +68,20 @@ package struct ServingSummary: Sendable, Hashable {
         let done = requests.filter { $0.outcome == .finished }
         firstToken = Summary(done.compactMap(\.timeToFirstToken))
         perToken = Summary(done.compactMap(\.timePerToken))
-        endToEnd = Summary(done.map(\.endToEnd))
+        finishedIn = done.map(\.endToEnd).sorted()
+        endToEnd = Summary(finishedIn)
         kept = done.count { $0.keeps(record.objective) }
         let counted = scheduled - cancelled
         attainment = counted > 0 ? Double(kept) / Double(counted) : nil
-        let seconds = max(record.seconds, .leastNormalMagnitude)
-        goodput = Double(kept) / seconds
-        let generated = requests.reduce(0) { $0 + $1.generatedTokens }
-        let prompts = requests.reduce(0) { $0 + ($1.firstToken == nil ? 0 : $1.promptTokens) }
-        generatedPerSecond = Double(generated) / seconds
-        tokensPerSecond = Double(generated + prompts) / seconds
+        func perSecond(_ amount: Double) -> Double { record.seconds > 0 ? amount / record.seconds : 0 }
+        goodput = perSecond(Double(kept))
+        // Sums of a file's numbers may leave Int.
+        let generated = requests.reduce(0.0) { $0 + Double($1.generatedTokens) }
+        let prompts = requests.reduce(0.0) { $0 + ($1.firstToken == nil ? 0 : Double($1.promptTokens)) }
+        generatedPerSecond = perSecond(generated)
+        tokensPerSecond = perSecond(generated + prompts)
         let steps = record.steps
-        mostWaiting = steps.map(\.waiting).max() ?? 0
+        mostWaiting = max(record.mostWaiting ?? 0, steps.map(\.waiting).max() ?? 0)
         var span = 0.0, waiting = 0.0, running = 0.0
         for (step, next) in zip(steps, steps.dropFirst()) {
             let time = max(next.time - step.time, 0)
@@ -72,16 +92,19 @@ package struct ServingSummary: Sendable, Hashable {
         meanWaiting = span > 0 ? waiting / span : Double(steps.first?.waiting ?? 0)
         meanRunning = span > 0 ? running / span : Double(steps.first?.running ?? 0)
         meanBatchTokens =
-            steps.isEmpty ? 0 : Double(steps.reduce(0) { $0 + $1.tokens }) / Double(steps.count)
+            steps.isEmpty ? 0 : steps.reduce(0.0) { $0 + Double($1.tokens) } / Double(steps.count)
     }
 
     /// The most requests that waited in each of `bins` equal parts of the run, for a picture.
     package static func waiting(of record: ServingRecord, bins: Int) -> [Int] {
         var most = [Int](repeating: 0, count: bins)
         guard record.seconds > 0 else { return most }
-        for step in record.steps {
-            let bin = min(max(Int(step.time / record.seconds * Double(bins)), 0), bins - 1)
-            most[bin] = max(most[bin], step.waiting)
+        func bin(_ time: Double) -> Int { Int(min(max(time / record.seconds, 0), 1) * Double(bins)) }
+        for (index, step) in record.steps.enumerated() {
+            // From its beginning to the next one's.
+            let first = min(bin(step.time), bins - 1)
+            let last = index + 1 < record.steps.count ? min(bin(record.steps[index + 1].time), bins - 1) : first
+            for bin in first...max(first, last) { most[bin] = max(most[bin], step.waiting) }
         }
         return most
     }

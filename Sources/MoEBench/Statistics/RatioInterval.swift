@@ -43,8 +43,8 @@ package enum RatioInterval {
         }
     }
 
-    /// As many as the timer has rounds.
-    package static let blocks = 20
+    /// As many as the fewest rounds that end a timer's sampling: a block is a round or longer.
+    package static let blocks = CeilingSampler.fewestForInterval
 
     /// The interval of a product of medians over a product of medians.
     ///

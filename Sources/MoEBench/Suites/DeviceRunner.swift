@@ -7,7 +7,7 @@ package struct DeviceRunner: Sendable {
     package let pool: ThreadPool
     package let build: String
     let interruption: Interruption
-    let progress: ProgressLine
+    var progress: ProgressLine
     /// Of a probe's pass.
     var probeIterations = CUDAProbe.usualIterations
     /// Of the product that is a ceiling; smaller where memory is short. nil takes ``DeviceProduct/usualExtent(_:)``.
@@ -107,9 +107,10 @@ package struct DeviceRunner: Sendable {
             probes.append(probe)
             return probe
         }
-        let progress = progress
+        let (progress, rounds) = (progress, clock.now)
         let timer = InterleavedTimer(plan: SamplingPlan(budget: budget), build: build, interruption: interruption) {
-            round, rounds in progress.show("\(workload.name): round \(round + 1) of \(rounds)")
+            progress.show(
+                workload.name, round: $0, of: $1, elapsed: (clock.now - rounds) / .seconds(1), budget: budget)
         }
         let comparison = timer.compare(contenders, inputs: inputs, ceilings: sampler)
         progress.clear()
@@ -158,7 +159,7 @@ package struct DeviceRunner: Sendable {
         let wanted = 4 * device.properties.l2Bytes
         let count = max(1, min((wanted + workingSet - 1) / max(workingSet, 1), copiesBytes / layer.weightByteCount, 64))
         var copies = [layer]
-        for _ in 1..<max(count, 1) where count > 1 {
+        for _ in 1..<count {
             copies.append(try MoELayer(layer.configuration, weights: weights, on: device, pool: pool))
         }
         return copies
@@ -225,8 +226,10 @@ package struct DeviceRunner: Sendable {
         for x in batches {
             try layer.forward(x, into: y, workspace: &workspace, on: stream)
             var count = [Int](repeating: 0, count: layer.configuration.experts)
-            let routing = try workspace.routing(on: stream)
-            for expert in routing?.expertIndices ?? [] { count[Int(expert)] += 1 }
+            guard let routing = try workspace.routing(on: stream) else {
+                throw .unavailable(what: "the routing", reason: "the workspace holds none")
+            }
+            for expert in routing.expertIndices { count[Int(expert)] += 1 }
             counts.append(count)
         }
         return counts

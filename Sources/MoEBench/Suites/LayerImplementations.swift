@@ -12,9 +12,12 @@ package final class WholeLayer: Implementation {
     private let layer: MoELayer
     private let inputs: Inputs
     private let box = WorkspaceBox()
+    private let keepsWorkspace: Bool
     private var y: OutputBuffer
 
-    package init(_ layer: MoELayer, subject: Subject, work: Work, inputs: Inputs) {
+    /// - Parameter keepsWorkspace: Whether scratch memory is kept from call to call; else each call gets it and gives it back.
+    package init(_ layer: MoELayer, subject: Subject, work: Work, inputs: Inputs, keepsWorkspace: Bool = true) {
+        self.keepsWorkspace = keepsWorkspace
         self.layer = layer
         self.subject = subject
         self.work = work
@@ -27,6 +30,7 @@ package final class WholeLayer: Implementation {
         try y.write { (out) throws(MoEError) in
             try layer.forward(x.span, into: &out, workspace: &box.workspace)
         }
+        if !keepsWorkspace { box.workspace = MoEWorkspace() }
     }
 
     package func poison(_ batch: Int) { y.poison() }

@@ -46,7 +46,9 @@ package struct SelfTest {
                     }
                     return "\(finding)"
                 }
-            } + Self.ceilings(on: whole?.device ?? parts.values.first?.device ?? device, isQuick: isQuick)
+            }
+            + Self.ceilings(
+                on: whole?.device ?? parts.min { $0.key < $1.key }?.value.device ?? device, isQuick: isQuick)
     }
 
     /// What the harness measures ceilings with.

@@ -16,6 +16,9 @@ package struct SuiteRunner {
         package var json: String?
         /// Where a complete run is kept for comparisons.
         package var save: Baselines.Place?
+        /// Tell what would be measured, and measure nothing.
+        package var lists = false
+        package var terminal = Terminal.current()
         package var command: [String]
 
         package init(
@@ -45,11 +48,16 @@ package struct SuiteRunner {
     }
 
     private let settings: Settings
-    private let terminal = Terminal.current()
+    private var terminal: Terminal { settings.terminal }
 
     package init(_ settings: Settings) { self.settings = settings }
 
     package func run() throws(MoEError) -> ExitCode {
+        if settings.lists {
+            let list = SuiteList(settings.points, varied: settings.varied, skipped: settings.skipped)
+            Terminal.print(list.lines(terminal).joined(separator: "\n"))
+            return .success
+        }
         if let json = settings.json { try ResultsFile.checkWritable(json) }
         try settings.save?.prepare()
         let signals = Signals()
@@ -70,14 +78,14 @@ package struct SuiteRunner {
         var poolThreads = first.threads ?? settings.threads
         var pool = try ThreadPool(threads: poolThreads)
         let (instructionSet, tuning) = try choice(first)
-        Terminal.print(
+        terminal.print(
             text.machine(
                 machine, threads: pool.threads, instructionSet: instructionSet.rawValue,
                 tuning: tuning == .detected(instructionSet) ? nil : tuning.description,
                 device: device.map { "\(DeviceRecord($0))" }, build: build, caches: settings.caches,
                 timing: try ClockOverhead.seconds()
             ).joined(separator: "\n"))
-        let deviceRunner = device.map {
+        var deviceRunner = device.map {
             DeviceRunner(
                 device: $0, pool: pool, build: build, interruption: interruption, progress: ProgressLine(terminal))
         }
@@ -85,21 +93,24 @@ package struct SuiteRunner {
         var reports: [WorkloadReport] = []
         var problem: MoEError?
         // The file is written after each workload, so that whatever ends the process leaves what was measured.
-        func write(isPartial: Bool) throws(MoEError) {
-            guard let json = settings.json else { return }
-            let file = ResultsFile(
+        func results(isPartial: Bool) -> ResultsFile {
+            ResultsFile(
                 reports: reports, build: build, command: settings.command, machine: machine,
                 device: device.map(DeviceRecord.init), partial: isPartial)
-            try file.write(to: json)
+        }
+        func write(isPartial: Bool) throws(MoEError) {
+            if let json = settings.json { try results(isPartial: isPartial).write(to: json) }
         }
         let kept = KeptLayer()
         var rows: [(values: [String], report: WorkloadReport)] = []
         for (index, point) in settings.points.enumerated() where !interruption.isRequested {
             let workload = point.workload
+            let progress = progress(index, reports)
             do throws(MoEError) {
                 let report: WorkloadReport
-                if let deviceRunner {
-                    report = try deviceRunner.run(workload, budget: point.budget)
+                if deviceRunner != nil {
+                    deviceRunner!.progress = progress
+                    report = try deviceRunner!.run(workload, budget: point.budget)
                 } else {
                     let (instructionSet, tuning) = try choice(point)
                     let threads = point.threads ?? settings.threads
@@ -109,7 +120,7 @@ package struct SuiteRunner {
                     }
                     var runner = WorkloadRunner(
                         pool: pool, instructionSet: instructionSet, tuning: tuning, build: build,
-                        interruption: interruption, progress: ProgressLine(terminal))
+                        interruption: interruption, progress: progress)
                     runner.contest = point.contest
                     runner.caches = settings.caches
                     report = try runner.run(workload, budget: point.budget, kept: kept)
@@ -119,7 +130,8 @@ package struct SuiteRunner {
                     if case .ablation(let ablation) = point.contest {
                         AblationText(terminal).gains(ablation, report)
                     } else { [String]() }
-                Terminal.print("\n" + (heading + text.workload(report) + gains).joined(separator: "\n"))
+                terminal.print("\n" + (heading + text.workload(report) + gains).joined(separator: "\n"))
+                for failure in report.failures { terminal.printIfQuiet(failure) }
                 reports.append(report)
                 rows.append((point.values, report))
             } catch {
@@ -132,15 +144,11 @@ package struct SuiteRunner {
         }
         if !settings.varied.isEmpty, !rows.isEmpty {
             let table = SweepText(terminal).table(varied: settings.varied, rows: rows, skipped: settings.skipped)
-            Terminal.print("\n" + table.joined(separator: "\n"))
+            terminal.print("\n" + table.joined(separator: "\n"))
         }
         let isPartial = interruption.isRequested || problem != nil
         try write(isPartial: isPartial)
-        if let save = settings.save {
-            try save.keep(
-                ResultsFile(
-                    reports: reports, build: build, command: settings.command, machine: machine, partial: isPartial))
-        }
+        if let save = settings.save { try save.keep(results(isPartial: isPartial)) }
         if let problem { throw problem }
         if interruption.isRequested {
             Terminal.complain("interrupted; results so far are \(settings.json.map { "in \($0)" } ?? "above")")
@@ -159,6 +167,19 @@ package struct SuiteRunner {
         return (set, tuning)
     }
 
+    /// Of the point at `index`, when `reports` are there.
+    private func progress(_ index: Int, _ reports: [WorkloadReport]) -> ProgressLine {
+        var progress = ProgressLine(terminal)
+        guard settings.points.count > 1 else { return progress }
+        progress.position = "\(index + 1) of \(settings.points.count)"
+        let budgets = settings.points.map(\.budget)
+        let planned = budgets.prefix(index).reduce(0, +)
+        // Weights and references take longer than was planned, tight intervals less.
+        let pace = planned > 0 ? reports.reduce(0) { $0 + $1.seconds } / planned : 1
+        progress.laterSeconds = budgets.dropFirst(index + 1).reduce(0, +) * pace
+        return progress
+    }
+
     private func heading(_ point: SweepPoint, _ index: Int) -> String {
         let values = Sweep.combination(settings.varied, point.values)
         return terminal.styled("run \(index + 1) of \(settings.points.count): \(values)", .faint)
@@ -166,8 +187,13 @@ package struct SuiteRunner {
 }
 
 extension WorkloadReport {
-    /// Whether a contender failed, other than by an interruption.
-    package var hasFailures: Bool {
-        comparison.results.contains { $0.failure != nil && $0.failure != .interrupted }
+    /// Who failed and why, other than by an interruption.
+    package var failures: [String] {
+        comparison.results.compactMap { result in
+            guard let failure = result.failure, failure != .interrupted else { return nil }
+            return "\(workload.name): \(result.subject.name): \(failure)"
+        }
     }
+
+    package var hasFailures: Bool { !failures.isEmpty }
 }

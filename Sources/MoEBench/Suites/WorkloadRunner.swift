@@ -161,14 +161,15 @@ package struct WorkloadRunner: Sendable {
                 pool: pool, instructionSet: instructionSet, readBytes: bytes,
                 passBytes: machine.passBytes(ofBuffer: bytes), code: workload.form?.code ?? .int8)
         }
-        let progress = progress
+        let (progress, rounds) = (progress, clock.now)
         var plan = SamplingPlan(budget: budget)
         if interlude != nil { plan.relativeHalfWidth = 0 }
         let timer = InterleavedTimer(
             plan: plan, build: build, interruption: interruption,
             walk: caches == .cold ? try CacheWalk(pool: pool, instructionSet: instructionSet) : nil
-        ) { round, rounds in
-            progress.show("\(workload.name): round \(round + 1) of \(rounds)")
+        ) {
+            progress.show(
+                workload.name, round: $0, of: $1, elapsed: (clock.now - rounds) / .seconds(1), budget: budget)
         }
         let comparison = timer.compare(
             contenders, inputs: inputs, ceilings: sampler, interlude: interlude ?? { _, _ in })

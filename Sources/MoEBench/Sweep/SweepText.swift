@@ -25,8 +25,8 @@ package struct SweepText: Sendable {
                     values + [
                         Format.time(summary.median),
                         Format.count(Double(report.workload.tokens) / summary.median),
-                        report.comparison.ceilings.bound(of: measurement.work).map {
-                            "\(Format.significant($0.share(ofSeconds: summary.median) * 100)) % \($0.resource.rawValue)"
+                        report.comparison.ceilings.yardstick(of: measurement.work).map {
+                            $0.shareText(ofSeconds: summary.median)
                         } ?? "–",
                     ])
             case .failure(let failure): table.add(values + ["\(failure)"], style: .red)

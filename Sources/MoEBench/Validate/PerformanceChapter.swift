@@ -35,23 +35,29 @@ struct PerformanceChapter {
 
     func run(_ report: (Predicate) -> Void) throws(MoEError) {
         for bar in Self.bars {
-            if interruption.isRequested { return }
-            var predicates = judge(bar, try runner.run(bar.workload, budget: seconds))
-            if !interruption.isRequested, predicates.contains(where: { !$0.holds }) {
-                predicates = judge(bar, try runner.run(bar.workload, budget: seconds))
-            }
-            if interruption.isRequested { return }
-            for predicate in predicates { report(predicate) }
+            try look(report) { () throws(MoEError) in judge(bar, try runner.run(bar.workload, budget: seconds)) }
         }
-        if interruption.isRequested { return }
         var specialisation = runner
         specialisation.contest = .ablation(.specialisation)
-        let measured = try specialisation.run(Self.bars[0].workload, budget: seconds / 2)
+        try look(report) { () throws(MoEError) in
+            [
+                ratio(
+                    "kernels compiled for their shapes, over a generic one",
+                    try specialisation.run(Self.bars[0].workload, budget: seconds / 2),
+                    of: SpecialisationAblation.specialised, over: SpecialisationAblation.generic, atLeast: 1.2)
+            ]
+        }
+    }
+
+    /// Reports what a measurement shows, or where something fails what a second one does.
+    private func look(
+        _ report: (Predicate) -> Void, _ measure: () throws(MoEError) -> [Predicate]
+    ) throws(MoEError) {
         if interruption.isRequested { return }
-        report(
-            ratio(
-                "kernels compiled for their shapes, over a generic one", measured,
-                of: SpecialisationAblation.specialised, over: SpecialisationAblation.generic, atLeast: 1.2))
+        var predicates = try measure()
+        if !interruption.isRequested, predicates.contains(where: { !$0.holds }) { predicates = try measure() }
+        if interruption.isRequested { return }
+        for predicate in predicates { report(predicate) }
     }
 
     private func judge(_ bar: Bar, _ report: WorkloadReport) -> [Predicate] {
@@ -63,19 +69,23 @@ struct PerformanceChapter {
                 .performance, "\(workload.name): contenders with a right answer", results.count - failures.count,
                 of: results.count, firstProblem: failures.first)
         ]
-        if let layer = results.first(where: { $0.subject.name == WorkloadRunner.wholeLayer })?.measurement,
-            let median = layer.summary?.median, let bound = report.comparison.ceilings.bound(of: layer.work)
-        {
+        let layer = results.first { $0.subject.name == WorkloadRunner.wholeLayer }?.measurement
+        let bound = layer.flatMap { report.comparison.ceilings.bound(of: $0.work) }
+        let name =
+            "\(workload.name): the layer's share of its ceiling" + (bound.map { " (\($0.resource.rawValue))" } ?? "")
+        if let median = layer?.summary?.median, let share = bound?.knownShare(ofSeconds: median) {
+            predicates.append(Predicate(.performance, name, ratio: share, atLeast: bar.ofCeiling))
+        } else {
             predicates.append(
                 Predicate(
-                    .performance, "\(workload.name): the layer's share of its ceiling (\(bound.resource.rawValue))",
-                    ratio: bound.share(ofSeconds: median), atLeast: bar.ofCeiling))
+                    .performance, name, value: bound == nil ? "not measured" : "disturbed",
+                    limit: "at least \(Format.fixed(bar.ofCeiling, 2))", holds: false))
         }
         predicates.append(
             ratio(
                 "\(workload.name): the layer over a dense one of its active size", report,
                 of: WorkloadRunner.wholeLayer, over: DenseIsoActive.name, atLeast: Self.ofIdeal))
-        let sparsity = Double(workload.experts) / Double(workload.topK)
+        let sparsity = workload.denseOverRouted
         predicates.append(
             ratio(
                 "\(workload.name): the layer over all experts on every token, ideally \(Format.fixed(sparsity, 2))",

@@ -13,19 +13,21 @@ package struct Validation {
     private let instructionSet: CPUInstructionSet?
     private let seconds: Double
     private let json: String?
-    private let terminal = Terminal.current()
+    private let terminal: Terminal
 
     /// - Parameters:
     ///   - seconds: Of timed calls for each workload.
     ///   - json: Where the predicates are written, too.
     package init(
-        chapters: [Predicate.Chapter], threads: Int?, instructionSet: CPUInstructionSet?, seconds: Double, json: String?
+        chapters: [Predicate.Chapter], threads: Int?, instructionSet: CPUInstructionSet?, seconds: Double,
+        json: String?, terminal: Terminal = .current()
     ) {
         self.chapters = chapters
         self.threads = threads
         self.instructionSet = instructionSet
         self.seconds = seconds
         self.json = json
+        self.terminal = terminal
     }
 
     private struct File: Encodable {
@@ -48,23 +50,28 @@ package struct Validation {
         var predicates: [Predicate] = []
         func report(_ predicate: Predicate) {
             predicates.append(predicate)
-            Terminal.print(line(predicate))
+            terminal.print(line(predicate))
+            if !predicate.holds { terminal.printIfQuiet(line(predicate)) }
         }
         for chapter in chapters where !interruption.isRequested {
-            Terminal.print(terminal.styled(chapter.rawValue, .bold))
-            switch chapter {
-            case .correctness: try CorrectnessChapter(pool: pool, interruption: interruption).run(report)
-            case .honesty: try HonestyChapter(pool: pool, instructionSet: set, build: build).run(report)
-            case .performance:
-                let runner = WorkloadRunner(
-                    pool: pool, instructionSet: set, tuning: try CPUTuning.chosen(set), build: build,
-                    interruption: interruption, progress: ProgressLine(terminal))
-                try PerformanceChapter(runner: runner, interruption: interruption, seconds: seconds).run(report)
-            case .serving:
-                let serving = ServingChapter(
-                    pool: pool, instructionSet: set, tuning: try CPUTuning.chosen(set), build: build,
-                    interruption: interruption, progress: ProgressLine(terminal))
-                for predicate in try Waiting.forResult(of: { try await serving.run() }) { report(predicate) }
+            terminal.print(terminal.styled(chapter.rawValue, .bold))
+            do {
+                switch chapter {
+                case .correctness: try CorrectnessChapter(pool: pool, interruption: interruption).run(report)
+                case .honesty: try HonestyChapter(pool: pool, instructionSet: set, build: build).run(report)
+                case .performance:
+                    let runner = WorkloadRunner(
+                        pool: pool, instructionSet: set, tuning: try CPUTuning.chosen(set), build: build,
+                        interruption: interruption, progress: ProgressLine(terminal))
+                    try PerformanceChapter(runner: runner, interruption: interruption, seconds: seconds).run(report)
+                case .serving:
+                    let serving = ServingChapter(
+                        pool: pool, instructionSet: set, tuning: try CPUTuning.chosen(set), build: build,
+                        interruption: interruption, progress: ProgressLine(terminal))
+                    for predicate in try Waiting.forResult(of: { try await serving.run() }) { report(predicate) }
+                }
+            } catch {
+                report(Predicate(chapter, "ran to its end", value: "\(error)", limit: "no error", holds: false))
             }
         }
         let failed = predicates.count { !$0.holds }
@@ -78,7 +85,7 @@ package struct Validation {
                     return try encoder.encode(file) + Data("\n".utf8)
                 }, to: json)
         }
-        Terminal.print("\(predicates.count - failed) of \(predicates.count) predicates hold")
+        terminal.print("\(predicates.count - failed) of \(predicates.count) predicates hold")
         if interruption.isRequested {
             Terminal.complain("interrupted; the rest was not looked at")
             return .interrupted

@@ -67,10 +67,10 @@ package struct NamedWorkload: Sendable {
         let layer: Workload
     }
 
-    /// The keys of an object, and those of an object in it.
+    /// The keys of an object, and those of the objects in it.
     private struct Keys: Decodable {
         let names: [String]
-        let inner: [String: [String]]
+        let inner: [String: Keys]
 
         private struct Key: CodingKey {
             let stringValue: String
@@ -82,11 +82,9 @@ package struct NamedWorkload: Sendable {
         init(from decoder: any Decoder) throws {
             let values = try decoder.container(keyedBy: Key.self)
             names = values.allKeys.map(\.stringValue).sorted()
-            var inner: [String: [String]] = [:]
-            for key in values.allKeys {
-                guard let nested = try? values.nestedContainer(keyedBy: Key.self, forKey: key) else { continue }
-                inner[key.stringValue] = nested.allKeys.map(\.stringValue).sorted()
-            }
+            var inner: [String: Keys] = [:]
+            // What is no object has no keys.
+            for key in values.allKeys { inner[key.stringValue] = try? values.decode(Keys.self, forKey: key) }
             self.inner = inner
         }
     }
@@ -96,7 +94,7 @@ package struct NamedWorkload: Sendable {
         let keys = try decoder.decode(Keys.self, from: data)
         if keys.names.contains("layer") {
             try Self.check(keys.names, known: Self.fileKeys, file)
-            try Self.check(keys.inner["layer"] ?? [], known: Self.layerKeys, file)
+            try Self.checkLayer(keys.inner["layer"], file)
             let read = try decoder.decode(File.self, from: data)
             name = read.name
             model = read.model
@@ -107,7 +105,7 @@ package struct NamedWorkload: Sendable {
             layer.name = read.name
             self.layer = layer
         } else {
-            try Self.check(keys.names, known: Self.layerKeys, file)
+            try Self.checkLayer(keys, file)
             var layer = try decoder.decode(Workload.self, from: data)
             if !keys.names.contains("name") {
                 layer.name = URL(filePath: file).deletingPathExtension().lastPathComponent
@@ -122,6 +120,23 @@ package struct NamedWorkload: Sendable {
     private static let layerKeys = [
         "name", "hidden", "expertHidden", "experts", "topK", "expert", "activation", "router", "groups", "rules",
     ]
+
+    private static let ruleKeys = [
+        "score", "hasRouterBias", "hasSelectionBias", "groups", "sparseMixer", "transform", "isNormalised", "epsilon",
+        "scale",
+        "weighsInput", "shared", "hasBiases", "clamp",
+    ]
+    private static let partKeys = [
+        "groups": ["count", "kept", "rank"], "shared": ["width", "isGated"], "clamp": ["limit", "alpha", "upOffset"],
+    ]
+
+    private static func checkLayer(_ layer: Keys?, _ file: String) throws(MoEError) {
+        guard let layer else { return }
+        try check(layer.names, known: layerKeys, file)
+        guard let rules = layer.inner["rules"] else { return }
+        try check(rules.names, known: ruleKeys, file)
+        for (part, known) in partKeys { try check(rules.inner[part]?.names ?? [], known: known, file) }
+    }
 
     /// A key that is none would be passed over in silence.
     private static func check(_ keys: [String], known: [String], _ file: String) throws(MoEError) {

@@ -60,7 +60,8 @@ public actor MoEEngine<Model: MoEEngineModel> {
     ///   - limits: What bounds it; nil takes the defaults.
     ///   - onStep: Called on the engine's thread before each step, for metrics. Steps wait for it.
     /// - Throws: ``MoEError/configuration(field:value:expectation:)`` for a model without width or a batch that overflows;
-    ///   ``MoEError/system(file:operation:reason:)`` when the system refuses a thread.
+    ///   ``MoEError/system(file:operation:reason:)`` when the system refuses a thread;
+    ///   ``MoEError/outOfMemory(bytes:purpose:)``.
     public init(
         _ model: sending Model, limits: MoEEngineLimits? = nil,
         onStep: (@Sendable (MoEEngineStep) -> Void)? = nil

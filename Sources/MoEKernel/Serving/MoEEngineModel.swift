@@ -47,4 +47,13 @@ public struct MoEEnginePart: Sendable, Hashable {
     public let generates: Bool
     /// Whether its row was generated, not given.
     public let isDecode: Bool
+
+    /// Engines make parts; this is for whoever calls a model's step without one.
+    public init(request: Int, rows: Range<Int>, position: Int, generates: Bool, isDecode: Bool) {
+        self.request = request
+        self.rows = rows
+        self.position = position
+        self.generates = generates
+        self.isDecode = isDecode
+    }
 }

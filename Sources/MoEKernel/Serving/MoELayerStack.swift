@@ -36,9 +36,28 @@ public final class MoELayerStack: MoEEngineModel {
     /// Bytes of the layers' weights and of the memory that steps work in, which grows to the largest step.
     public var byteCount: Int { layers.reduce(memory.byteCount) { $0 + $1.weightByteCount } }
 
+    /// Runs the rows through all layers and writes, normalised, the last row of every part that generates.
+    ///
+    /// - Parameters:
+    ///   - rows: [tokens, width].
+    ///   - parts: Ranges of those rows.
+    ///   - outputs: [parts.count, width].
+    /// - Throws: ``MoEError/input(name:value:expectation:)`` for rows, parts or outputs of other sizes; what a layer's forward throws.
     public func step(
         _ rows: Span<Float>, _ parts: [MoEEnginePart], into outputs: inout MutableSpan<Float>
     ) throws(MoEError) {
+        guard rows.count.isMultiple(of: width) else {
+            throw .input(name: "rows", value: "\(rows.count) values", expectation: "whole rows of \(width)")
+        }
+        let tokens = rows.count / width
+        for part in parts where part.rows.lowerBound < 0 || part.rows.upperBound > tokens || part.rows.isEmpty {
+            throw .input(name: "part", value: "rows \(part.rows)", expectation: "one or more of the step's \(tokens)")
+        }
+        guard outputs.count >= parts.count * width else {
+            throw .input(
+                name: "outputs", value: "\(outputs.count) values",
+                expectation: "\(parts.count * width), \(width) for each part")
+        }
         try memory.run(layers, rows, parts, into: &outputs, width: width, epsilon: epsilon)
     }
 

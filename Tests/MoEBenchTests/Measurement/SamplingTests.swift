@@ -188,11 +188,11 @@ import Testing
         }
         let warm = ProbedMachine.processor(.warm), cold = ProbedMachine.processor(.cold)
         #expect(warm.bufferBytes(forWorkingSet: 5 << 20) == 4 << 20)
-        for set in [5 << 20, 64 << 20, 4 << 30] {
+        for set in [1 << 10, 1 << 20, 5 << 20, 64 << 20, 4 << 30] {
             let buffer = cold.bufferBytes(forWorkingSet: set) ?? 0
             #expect(buffer >= 256 << 20 && buffer >= 4 * machine.l3Bytes)
         }
-        #expect(cold.bufferBytes(forWorkingSet: 1 << 20) == nil)
+        #expect(cold.bufferBytes(forWorkingSet: 0) == nil && warm.bufferBytes(forWorkingSet: 1 << 20) == nil)
         // A buffer that a cache may hold is read whole.
         #expect(warm.passBytes(ofBuffer: 4 << 20) == nil)
     }
@@ -229,9 +229,10 @@ import Testing
             ceilings: sampler
         ).results[0]
         let shortest = try #require(try result.outcome.get().nanoseconds.min())
-        #expect(shortest < 20_000)
+        // The least of two hundred: no neighbour disturbs it.
+        #expect(shortest < 1000)
         let overhead = try ClockOverhead.seconds()
-        #expect(overhead >= 0 && overhead < 20e-6)
+        #expect(overhead >= 0 && overhead < 2e-6)
     }
 
     #if os(Linux)

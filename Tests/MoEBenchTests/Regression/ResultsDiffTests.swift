@@ -145,7 +145,7 @@ import Testing
         let diff = ResultsDiff(from: before, to: after)
         #expect(diff.onlyFirst == ["small: scalar, which failed: wrong result"])
         #expect(diff.onlySecond == ["small: dense-all-experts"])
-        #expect(diff.hasNewFailures && diff.exitCode == .failure)
+        #expect(diff.hasLostRows && diff.exitCode == .failure)
     }
 
     @Test func tooFewSamplesGetNoVerdict() throws {

@@ -106,7 +106,7 @@ import Testing
 
     /// The same with real layers, a real clock and threads: half a second of far too much.
     @Test func aRealEngineInOverload() async throws {
-        var load = ServingLoad(rate: 3000, extent: .seconds(0.4), prompt: .uniform(8...64), output: .uniform(4...24))
+        var load = ServingLoad(rate: 20_000, extent: .seconds(0.06), prompt: .uniform(8...64), output: .uniform(4...24))
         load.cancelled = 0.05
         let limits = try MoEEngineLimits(
             maximumRunning: 4, maximumWaiting: 8, maximumBatchTokens: 32, maximumSequenceTokens: 88)

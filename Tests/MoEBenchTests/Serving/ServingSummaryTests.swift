@@ -97,7 +97,7 @@ import Testing
         let summary = ServingSummary(record)
         #expect(summary.meanWaiting == 3 && summary.mostWaiting == 9)
         #expect(summary.meanRunning == 3 && summary.meanBatchTokens == 30)
-        #expect(ServingSummary.waiting(of: record, bins: 3) == [4, 0, 9])
+        #expect(ServingSummary.waiting(of: record, bins: 3) == [4, 4, 9])
         #expect(ServingText.bars([0, 1, 8]) == " ▁█")
     }
 
@@ -172,6 +172,12 @@ import Testing
         #expect(missed(1.1, 29) == 0)
         #expect(missed(0.9, 29) == 1)
         #expect(missed(0.9, 31) == 2)
+        // Whoever was turned away did not finish in time.
+        let turnedAway = ServingSummary(
+            Self.record(
+                (0..<20).map { Self.finished(at: Double($0), first: Double($0), end: Double($0) + 1) }
+                    + (0..<20).map { _ in Self.unfinished(.rejected) }))
+        #expect(ServeSettings.Targets(endToEnd: 1.1).missed(by: turnedAway).count == 1)
         let few = ServingSummary(Self.record([Self.finished(at: 0, first: 0, end: 0.1)]))
         #expect(ServeSettings.Targets(endToEnd: 5).missed(by: few).first?.contains("too few") == true)
     }

@@ -39,12 +39,13 @@ import Testing
             #expect(subjects.map(\.instructionSet) == CPUInstructionSet.supported.reversed().map(\.rawValue))
         case .threads: #expect(subjects.map(\.threads) == [2, 1])
         case .gather: #expect(subjects.map(\.name) == ["gathered in packing", "gathered first"])
+        case .activation: #expect(subjects.map(\.name) == ["activated in the product", "activated in a pass"])
         case .workspace: #expect(subjects.map(\.name) == ["workspace kept", "workspace a call"])
         }
     }
 
     /// The same with one token, rotating inputs and bf16 weights.
-    @Test(arguments: [Ablation.gather, .workspace, .threads]) func decodeVariants(_ ablation: Ablation) throws {
+    @Test(arguments: [Ablation.gather, .activation, .workspace, .threads]) func decodeVariants(_ ablation: Ablation) throws {
         for result in try Self.report(ablation, .bfloat16).comparison.results {
             #expect(result.failure == nil, "\(result.subject.name)")
         }

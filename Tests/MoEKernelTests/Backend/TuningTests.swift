@@ -93,6 +93,36 @@ import Testing
         }
     }
 
+    /// So does an activation that is a pass of its own, of every kind of expert.
+    @Test(arguments: layers) func separatingTheActivationChangesNoBit(_ test: Layer) throws {
+        let kinds: [ExpertKind] = [
+            .gated(.silu), .gated(.geluTanh, biases: true), .plain(.reluSquared, biases: true),
+            .gatedClamped(ClampedGate(limit: 7, alpha: 1.702, upOffset: 1), biases: true),
+        ]
+        for kind in kinds {
+            let configuration = try MoEConfiguration(
+                experts: test.experts, topK: test.topK, hidden: test.hidden, expertHidden: test.expertHidden,
+                expert: kind, shared: .sigmoidGated(width: 40))
+            let source = StoredWeights(configuration: configuration, stored: test.format)
+            for set in CPUInstructionSet.supported {
+                for threads in [1, 3] {
+                    let layer = try MoELayer(
+                        configuration, weights: MoEWeights(source), pool: try ThreadPool(threads: threads),
+                        instructionSet: set, tuning: .detected(set))
+                    var tuning = try #require(layer.tuning)
+                    tuning.fusesActivation = false
+                    let separate = try layer.withTuning(tuning)
+                    for tokens in [1, 5, 40, 131] {
+                        let x = try Tensor<Float>.random([tokens, test.hidden], seed: 7)
+                        #expect(
+                            try separate.forward(x).y.elements.map(\.bitPattern)
+                                == layer.forward(x).y.elements.map(\.bitPattern), "\(set) \(kind) \(tokens) tokens")
+                    }
+                }
+            }
+        }
+    }
+
     static let illegal: [(set: CPUInstructionSet, text: String, field: String, words: String)] = [
         (.avx2, "tile-rows=7", "tileRows", "1 to 6"), (.avx2, "tile-rows=7", "tileRows", "17 registers of 16"),
         (.avx2, "tile-rows=0", "tileRows", "1 to 6"), (.avx2, "tile-rows=-3", "tileRows", "1 to 6"),

@@ -182,7 +182,7 @@ import Testing
         var rows = generations[0].makeAsyncIterator()
         #expect(try await rows.next() != nil)
         generations[1].cancel()
-        let stepsThen = try await engine.between { _ in
+        let stepsThen = await engine.between { _ in
             generations[0].cancel()
             return log.steps.count
         }

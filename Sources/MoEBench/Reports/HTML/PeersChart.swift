@@ -16,7 +16,8 @@ enum PeersChart {
             to: Plot.right)
         var table = PageTable(
             [
-                "", "program", "threads", "dtype", "median", "95 % interval", "layer is faster by", "largest error",
+                "", "program", "threads", "dtype", "median", "95 % interval", "\(entry.referenceTitle) is faster by",
+                "largest error",
                 "remark",
             ],
             text: [0, 1, 3, 8])

@@ -15,11 +15,10 @@ enum QueueChart {
             steps.flatMap { [Double($0.waiting), Double($0.running)] }, from: height - 46, to: 28)
         var table = PageTable(["", "mean", "greatest", "limit"])
         let limits = [run.record.maximumWaiting, run.record.maximumRunning]
-        for (curve, limit) in zip(curves, limits) {
-            let values = steps.map { Double(curve.value($0)) }
+        let means = [run.summary.meanWaiting, run.summary.meanRunning]
+        for ((curve, limit), mean) in zip(zip(curves, limits), means) {
             table.rows.append([
-                curve.name, Format.significant(values.reduce(0, +) / Double(values.count)),
-                Format.fixed(values.max() ?? 0, 0), "\(limit)",
+                curve.name, Format.significant(mean), "\(steps.map(curve.value).max() ?? 0)", "\(limit)",
             ])
         }
         return Plot.figure(

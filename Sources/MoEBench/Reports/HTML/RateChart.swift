@@ -7,6 +7,7 @@ enum RateChart {
             let layers, threads, waiting, running, batch: Int
             let instructionSet, device, arrivals: String
             let objective: ServingRecord.Objective
+            let machine: Machine?
         }
         var order: [Rest] = []
         var groups: [Rest: [ServingFigures]] = [:]
@@ -16,7 +17,8 @@ enum RateChart {
                 workload: record.workload, layers: record.layers, threads: record.threads,
                 waiting: record.maximumWaiting,
                 running: record.maximumRunning, batch: record.maximumBatchTokens, instructionSet: record.instructionSet,
-                device: record.device, arrivals: record.arrivals, objective: record.objective)
+                device: record.device, arrivals: record.arrivals, objective: record.objective,
+                machine: run.machine)
             if groups[rest] == nil { order.append(rest) }
             groups[rest, default: []].append(run)
         }
@@ -31,7 +33,7 @@ enum RateChart {
     private static func goodput(_ runs: [ServingFigures]) -> Markup {
         let height = 290.0
         let x = Scale.linear(runs.map(\.record.rate), from: Plot.left, to: Plot.right)
-        let y = Scale.linear(runs.flatMap { [$0.goodput, $0.record.rate] }, from: height - 46, to: 28)
+        let y = Scale.linear(runs.flatMap { [$0.summary.goodput, $0.record.rate] }, from: height - 46, to: 28)
         let objective = runs[0].record.objective
         var table = PageTable([
             "offered", "requests", "goodput", "finished", "rejected", "cancelled", "failed", "generated tokens/s",
@@ -39,15 +41,17 @@ enum RateChart {
         for run in runs {
             table.rows.append([
                 "\(Format.significant(run.record.rate))/s", "\(run.record.requests.count)",
-                "\(Format.significant(run.goodput))/s", "\(run.count(.finished))", "\(run.count(.rejected))",
-                "\(run.count(.cancelled))", "\(run.count(.failed))", Format.count(run.tokensPerSecond),
+                "\(Format.significant(run.summary.goodput))/s", "\(run.summary.count(.finished))",
+                "\(run.summary.count(.rejected))",
+                "\(run.summary.count(.cancelled))", "\(run.summary.count(.failed))",
+                Format.count(run.summary.generatedPerSecond),
             ])
         }
         return Plot.figure(
             title: "Goodput against offered rate",
             description: "Requests a second that kept the objective, against those that were offered. "
                 + runs.map {
-                    "\(Format.significant($0.record.rate)) offered: \(Format.significant($0.goodput)) kept it"
+                    "\(Format.significant($0.record.rate)) offered: \(Format.significant($0.summary.goodput)) kept it"
                 }
                 .joined(separator: "; ") + ".",
             height: height, legend: [.series(0, "kept the objective"), .line("all that was offered", style: "ideal")],
@@ -60,8 +64,8 @@ enum RateChart {
                 yFormat: Format.axis)
             let most = min(x.domain.upperBound, y.domain.upperBound)
             Plot.path([(x(0), y(0)), (x(most), y(most))], style: "ideal")
-            Plot.path(runs.map { (x($0.record.rate), y($0.goodput)) }, style: "curve \(Plot.series(0))")
-            for run in runs { Plot.mark(0, x: x(run.record.rate), y: y(run.goodput)) }
+            Plot.path(runs.map { (x($0.record.rate), y($0.summary.goodput)) }, style: "curve \(Plot.series(0))")
+            for run in runs { Plot.mark(0, x: x(run.record.rate), y: y(run.summary.goodput)) }
         }
     }
 

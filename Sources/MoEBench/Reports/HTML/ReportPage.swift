@@ -20,7 +20,7 @@ package struct ReportPage: Sendable {
     package init(_ data: ReportData, title: String = "moe-bench report") {
         self.data = data
         self.title = title
-        runs = data.serving.map { ServingFigures($0.record) }
+        runs = data.serving.map { ServingFigures($0.record, on: data.inputs[$0.file].results.machine) }
     }
 
     package var html: String {
@@ -222,6 +222,7 @@ package struct ReportPage: Sendable {
             ),
             ("activations", workload.arithmetic == .exact ? nil : workload.arithmetic.rawValue),
             ("threads", "\(recorded.threads), \(recorded.instructionSet)"), ("tuning", recorded.tuning),
+            ("", entry.rows.first.flatMap { $0.subject.device == "cpu" ? nil : $0.subject.device }),
             ("caches", (recorded.caches ?? .warm).rawValue), ("inputs", "\(recorded.load.batches)"),
             ("experts touched", "\(recorded.load.expertsTouched) of \(workload.experts)"),
             ("busiest expert", Format.fixed(recorded.load.maximumOverMean, 2) + "× the mean"),
@@ -242,7 +243,7 @@ package struct ReportPage: Sendable {
         var table = PageTable(
             [
                 "", "median", "95 % interval", "p95", "p99", "samples", "tokens/s", "GFLOP/s", "GB/s", "of ceiling",
-                "layer is faster by",
+                "\(entry.referenceTitle) is faster by",
             ])
         for row in entry.rows {
             if row.name == entry.reference, row.program == nil { table.strong.insert(table.rows.count) }
@@ -277,11 +278,11 @@ package struct ReportPage: Sendable {
             }
             table.rows.append(
                 [run.label + (run.record.partial ? " (partial)" : ""), "\(run.record.requests.count)"]
-                    + ServingRecord.Outcome.allCases.map { "\(run.count($0))" } + [
-                        "\(Format.significant(run.goodput))/s", Format.count(run.tokensPerSecond),
+                    + ServingRecord.Outcome.allCases.map { "\(run.summary.count($0))" } + [
+                        "\(Format.significant(run.summary.goodput))/s", Format.count(run.summary.generatedPerSecond),
                         cell(0.5, run.firstToken), cell(0.95, run.firstToken), cell(0.5, run.perToken),
                         cell(0.95, run.perToken), cell(0.5, run.endToEnd), cell(0.95, run.endToEnd),
-                        "\(run.record.steps.map(\.waiting).max() ?? 0)", run.record.peakBytes.map(Format.bytes) ?? "–",
+                        "\(run.summary.mostWaiting)", run.record.peakBytes.map(Format.bytes) ?? "–",
                     ])
         }
         let first = runs[0].record

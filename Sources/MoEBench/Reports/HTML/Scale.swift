@@ -28,7 +28,9 @@ struct Scale: Sendable {
         let finite = values.filter(\.isFinite)
         let low = min(0, finite.min() ?? 0)
         let high = finite.max() ?? 1
-        return Scale(.linear, low...(high > low ? high + (high - low) * 0.04 : low + 1), from: start, to: end)
+        // A domain below any unit that is shown has no ticks to find.
+        let isShown = high - low > 1e-15
+        return Scale(.linear, low...(isShown ? high + (high - low) * 0.04 : low + 1), from: start, to: end)
     }
 
     /// Around all values that are above 0.

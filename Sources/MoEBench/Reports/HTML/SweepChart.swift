@@ -32,6 +32,8 @@ enum SweepChart {
         let tuning: String?
         let caches: CacheState
         let machine: Machine
+        /// A GPU by its name.
+        let device: String?
     }
 
     /// Entries that differ in one parameter only, each value of it once.
@@ -55,7 +57,8 @@ enum SweepChart {
             return Rest(
                 workload: workload, threads: parameter == .threads ? 1 : entry.recorded.threads,
                 instructionSet: entry.recorded.instructionSet, tuning: entry.recorded.tuning,
-                caches: entry.recorded.caches ?? .warm, machine: data.inputs[entry.file].results.machine)
+                caches: entry.recorded.caches ?? .warm, machine: data.inputs[entry.file].results.machine,
+                device: entry.rows.first?.subject.device)
         }
         return groups.values.sorted { $0[0] < $1[0] }.compactMap { indices in
             var byValue: [Int: ReportData.Entry] = [:]

@@ -8,6 +8,7 @@ package enum Ablation: String, Sendable, Hashable, CaseIterable {
     case instructionSets = "instruction-sets"
     case threads
     case gather
+    case activation
     case workspace
 
     /// What is compared, in a line.
@@ -18,6 +19,7 @@ package enum Ablation: String, Sendable, Hashable, CaseIterable {
         case .instructionSets: "the widest vectors that this processor has, or narrower ones"
         case .threads: "all threads, or fewer"
         case .gather: "tokens gathered while they are packed, or copied into rows first; both on one thread"
+        case .activation: "activations computed as gate and up are, or in a pass over their stored sums"
         case .workspace: "scratch memory kept from call to call, or had anew for each"
         }
     }
@@ -39,6 +41,7 @@ package enum Ablation: String, Sendable, Hashable, CaseIterable {
         case .scalar: [.small(tokens: 32), .small(tokens: 4)]
         case .instructionSets, .threads: [.small(tokens: 512), .small(tokens: 32), .decode]
         case .gather: [.small(tokens: 128), .many(tokens: 128)]
+        case .activation: [.small(tokens: 512), .small(tokens: 32)]
         case .workspace: [.small(tokens: 512), .small(tokens: 32), .decode]
         }
     }
@@ -66,12 +69,23 @@ package enum Ablation: String, Sendable, Hashable, CaseIterable {
 
     /// The variants, the layer as it is first.
     func contenders(_ trial: WorkloadTrial) throws(MoEError) -> [Contender] {
+        let contenders = try variants(trial)
+        guard contenders.count > 1 else {
+            throw .unavailable(
+                what: "the study \(rawValue)",
+                reason: "this run has \(contenders[0].implementation.subject.name) alone, and nothing less")
+        }
+        return contenders
+    }
+
+    private func variants(_ trial: WorkloadTrial) throws(MoEError) -> [Contender] {
         switch self {
         case .specialisation: try SpecialisationAblation.contenders(trial)
         case .scalar: try ScalarAblation.contenders(trial)
         case .instructionSets: try InstructionSetAblation.contenders(trial)
         case .threads: try ThreadAblation.contenders(trial)
         case .gather: try GatherAblation.contenders(trial)
+        case .activation: try ActivationAblation.contenders(trial)
         case .workspace: try WorkspaceAblation.contenders(trial)
         }
     }

@@ -53,6 +53,10 @@ extension CPUBackend {
         // The shared expert reads the tokens that the router's packing left, unless it wants them rounded.
         let rowTileFloats = max(
             weights.inner.tileFloats(tileRows), weights.packsShared ? weights.sharedInner!.tileFloats(tileRows) : 0)
+        // A transposition reads eight rows even where fewer are left.
+        let keptSums =
+            PanelLayout.width
+            * (unitTiles * tileRows * max(weights.inner.panels, weights.sharedInner?.panels ?? 0) + 7)
         let choosing = c.capacity != .unlimited || c.router.isExpertChoice
         let routerRows = capacity.routerInput || c.router.input != .identity
         let latentRows = tokens * (c.latent ?? 0)
@@ -85,6 +89,7 @@ extension CPUBackend {
             slotRows: reserve(Int32.self, pairs),
             rowTiles: reserve(Float.self, bufferTiles * rowTileFloats),
             innerTiles: reserve(Float.self, bufferTiles * innerTileFloats),
+            keptSums: reserve(Float.self, pool.threads * keptSums, if: !tuning.fusesActivation),
             rows: reserve(Float.self, rows * c.expertWidth),
             latentRows: reserve(Float.self, latentRows, if: c.latent != nil),
             latentOutput: reserve(Float.self, tokens * c.hidden, if: c.latent != nil),
@@ -109,6 +114,7 @@ extension CPUBackend {
                 rowWeights: o.rowWeights.optional(base), slotRows: o.slotRows.at(base),
                 rowTiles: o.rowTiles.at(base), rowTileFloats: rowTileFloats, innerTiles: o.innerTiles.at(base),
                 innerTileFloats: innerTileFloats,
+                keptSums: o.keptSums.optional(base), keptSumsFloats: keptSums,
                 rows: o.rows.at(base), latentRows: o.latentRows.optional(base),
                 latentOutput: o.latentOutput.optional(base), latentTiles: o.latentTiles.optional(base),
                 sharedRows: o.sharedRows.at(base),

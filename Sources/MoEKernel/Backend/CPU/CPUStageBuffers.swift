@@ -46,6 +46,9 @@ struct CPUStageBuffers: @unchecked Sendable {
     let rowTileFloats: Int
     let innerTiles: UnsafeMutablePointer<Float>
     let innerTileFloats: Int
+    /// Sums of a task of each worker, so many floats, where the activation is a pass of its own.
+    let keptSums: UnsafeMutablePointer<Float>?
+    let keptSumsFloats: Int
     /// The experts' outputs, [rows, expert width].
     let rows: UnsafeMutablePointer<Float>
     /// [tokens, latent]: x in the latent width, later the experts' sum; and that in the model's, [tokens, hidden].

@@ -31,6 +31,9 @@ public struct CPUTuning: Sendable, Hashable {
     /// Whether tiles run that are compiled for their shape and format, or the generic one, which is only there to be measured
     /// against.
     package var isSpecialised = true
+    /// Whether the activation is the epilogue of gate and up, or a pass of its own over their stored sums, which too is only there
+    /// to be measured against. (Rounded activations are always the epilogue's.)
+    package var fusesActivation = true
 
     /// The table.
     ///

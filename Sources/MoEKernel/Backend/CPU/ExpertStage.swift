@@ -29,9 +29,7 @@ struct ExpertStage: NodeWork {
         case .inner:
             wait(for: progress.pointee.pack)
             if let before { wait(for: before.pointee.down) }
-            backend.sweep(
-                innerBlock(unit), panels: panels, epilogue: innerEpilogue(unit), after: following(index),
-                scratch: memory.scratch, worker: worker)
+            computeInner(unit, panels: panels, after: following(index), worker: worker)
             finish(progress.pointee.inner)
         case .down:
             wait(for: progress.pointee.inner)
@@ -40,6 +38,20 @@ struct ExpertStage: NodeWork {
                 scratch: memory.scratch, worker: worker)
             finish(progress.pointee.down)
         }
+    }
+
+    /// Gate and up, and the activation of their sums.
+    private func computeInner(_ unit: ExpertUnit, panels: Range<Int>, after: UnsafeRawPointer?, worker: Int) {
+        let block = innerBlock(unit)
+        let epilogue = innerEpilogue(unit)
+        guard let kept = memory.keptSums, !block.matrices.format.roundsActivations else {
+            return backend.sweep(
+                block, panels: panels, epilogue: epilogue, after: after, scratch: memory.scratch, worker: worker)
+        }
+        let sums = kept + worker * memory.keptSumsFloats
+        backend.sweep(
+            block, panels: panels, epilogue: .keep(sums), after: after, scratch: memory.scratch, worker: worker)
+        backend.finish(block, panels: panels, sums: sums, epilogue: epilogue)
     }
 
     private func wait(for left: borrowing Atomic<UInt32>) {

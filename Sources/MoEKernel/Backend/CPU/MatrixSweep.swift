@@ -66,6 +66,22 @@ extension CPUBackend {
         if matrices.format.roundsActivations { roundingKernels.sweep(sweep) } else { kernels.sweep(sweep) }
     }
 
+    /// What an epilogue does with the sums that a sweep kept, in a pass of its own.
+    func finish(
+        _ block: RowBlock, panels: Range<Int>, sums: UnsafeMutablePointer<Float>, epilogue: Epilogue
+    ) {
+        for panel in panels {
+            // A sweep of no depth is its epilogue alone; neither activations nor weights are looked at.
+            let place = sums + panel * block.split.rows * PanelLayout.width
+            kernels.sweep(
+                PanelSweep(
+                    activations: block.activations, tileStride: 0, blockStride: tuning.tileRows * PanelLayout.block,
+                    tiles: block.split, depth: 0, weights: UnsafeRawPointer(place), format: .float32,
+                    panels: panel..<panel + 1, after: nil, biases: nil, accumulators: place, widened: place,
+                    epilogue: epilogue, tuning: tuning.sweep))
+        }
+    }
+
     /// Multiplies packed token tiles by a lone matrix and stores the rows of its result, [tokens, columns].
     func multiply(
         _ matrices: PackedMatrices, _ tiles: UnsafePointer<Float>, into rows: UnsafeMutablePointer<Float>,
