@@ -100,8 +100,36 @@ void cp_processor_name(char *name, size_t capacity) {
 
 #endif
 
+#if defined(__linux__)
+// The first processor's cache as the kernel describes it: 0 where it does not. The C library counts all third-level caches of some packages
+// together, of which a processor uses one.
+static size_t described_cache_bytes(int level) {
+    for (int index = 0; index < 8; index++) {
+        char path[96], text[32];
+        const char *folder = "/sys/devices/system/cpu/cpu0/cache";
+        snprintf(path, sizeof path, "%s/index%d/level", folder, index);
+        long length = cp_read_text(path, text, sizeof text - 1);
+        if (length <= 0) return 0;
+        text[length] = 0;
+        if (strtol(text, NULL, 10) != level) continue;
+        snprintf(path, sizeof path, "%s/index%d/type", folder, index);
+        if ((length = cp_read_text(path, text, sizeof text - 1)) <= 0 || text[0] == 'I') continue;
+        snprintf(path, sizeof path, "%s/index%d/size", folder, index);
+        if ((length = cp_read_text(path, text, sizeof text - 1)) <= 0) return 0;
+        text[length] = 0;
+        char *unit;
+        const long number = strtol(text, &unit, 10);
+        if (number <= 0 || number > 1 << 24) return 0;
+        return (size_t)number << (*unit == 'G' ? 30 : *unit == 'M' ? 20 : *unit == 'K' ? 10 : 0);
+    }
+    return 0;
+}
+#endif
+
 size_t cp_cache_bytes(int level) {
 #if defined(__linux__)
+    const size_t described = described_cache_bytes(level);
+    if (described > 0) return described;
     const int names[] = {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE};
     if (level < 1 || level > 3) return 0;
     const long bytes = sysconf(names[level - 1]);

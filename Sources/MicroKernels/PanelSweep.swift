@@ -81,27 +81,29 @@ public struct SweepTuning: Sendable, Hashable {
 /// Rows divided over tiles as evenly as they go: 7 rows are 4 + 3, not 6 + 1, since a tile of one row is bound by the latency
 /// of its multiply-adds.
 public struct TileSplit {
-    public var rows: Int
-    public var count: Int
+    public let rows: Int
+    public let count: Int
+    /// Rows that each tile has, and tiles that have one more: kernels ask for them tile by tile, and a division takes as long as
+    /// twenty of their multiply-adds.
+    @usableFromInline let each: Int
+    @usableFromInline let larger: Int
 
     @_alwaysEmitIntoClient @inline(__always)
     public init(rows: Int, tileRows: Int) {
-        self.rows = rows
-        count = (rows &+ tileRows &- 1) / tileRows
+        self.init(rows: rows, count: (rows &+ tileRows &- 1) / tileRows)
     }
 
     @_alwaysEmitIntoClient @inline(__always)
     public init(rows: Int, count: Int) {
         self.rows = rows
         self.count = count
+        each = count > 1 ? rows / count : rows
+        larger = count > 1 ? rows &- each &* count : 0
     }
 
     /// First row of a tile.
     @_alwaysEmitIntoClient @inline(__always)
-    public func start(_ tile: Int) -> Int {
-        let base = rows / count
-        return tile &* base &+ min(tile, rows &- base &* count)
-    }
+    public func start(_ tile: Int) -> Int { tile &* each &+ min(tile, larger) }
 }
 
 /// What a sweep does with its finished sums.
@@ -141,6 +143,7 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
         sweep.format.isFloat32 || sweep.format.isBFloat16 && !single && split.count <= sweep.tuning.directTiles
     let widen = streaming == 0 && !direct
     let together = streaming == 0 ? sweep.tuning.sharedPanels : streaming
+    let nextStep: Int = sweep.format.rowBytes / split.count
 
     var panel = sweep.panels.lowerBound
     while panel < sweep.panels.upperBound {
@@ -166,7 +169,6 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
             // block and the activations.
             let next = sweep.next(
                 block &+ 1 < blocks ? source + fullBlock : nil, panel: panel &+ group, panelStride: panelStride)
-            let nextStep: Int = sweep.format.rowBytes / split.count
             var tile = 0
             while tile < split.count {
                 let first = split.start(tile)

@@ -27,10 +27,10 @@ public protocol ByteDotSet: RoundingArithmetic, ColumnArithmetic {
 }
 
 extension ByteDotSet {
-    /// sums - 2ˢ · `activationSum`, the same for all lanes.
+    /// 2ˢ · `activationSum` in all lanes.
     @_alwaysEmitIntoClient @inline(__always)
-    static func less(_ sums: Words, _ activationSum: UnsafePointer<Int32>, shift: UInt32) -> Words {
-        sums &- Words(repeating: UInt32(bitPattern: activationSum.pointee) &<< shift)
+    static func multiple(of activationSum: UnsafePointer<Int32>, shift: UInt32) -> Words {
+        Words(repeating: UInt32(bitPattern: activationSum.pointee) &<< shift)
     }
     /// The bytes' low and high halves.
     @_alwaysEmitIntoClient @inline(__always)

@@ -12,10 +12,10 @@ public protocol ByteDotCode {
     static func add<ISA: ByteDotSet>(
         _: ISA.Type, _ sum: ISA.Words, _ weights: ISA.Words, _ activations: ISA.Words
     ) -> ISA.Words
-    /// The group's whole sum, as if weights had signs.
-    static func total<ISA: ByteDotSet>(
-        _: ISA.Type, _ sum: ISA.Words, _ activationSum: UnsafePointer<Int32>
-    ) -> ISA.Words
+    /// How much too large a group's whole sum is, since weights are multiplied as if they had no signs.
+    static func excess<ISA: ByteDotSet>(_: ISA.Type, _ activationSum: UnsafePointer<Int32>) -> ISA.Words
+    /// The group's whole sum less that.
+    static func total<ISA: ByteDotSet>(_: ISA.Type, _ sum: ISA.Words, _ excess: ISA.Words) -> ISA.Words
 }
 
 public enum Int8Dot: ByteDotCode {
@@ -31,10 +31,14 @@ public enum Int8Dot: ByteDotCode {
         ISA.byteDot(sum, weights, activations)
     }
     @_alwaysEmitIntoClient @inline(__always)
-    public static func total<ISA: ByteDotSet>(
-        _: ISA.Type, _ sum: ISA.Words, _ activationSum: UnsafePointer<Int32>
+    public static func excess<ISA: ByteDotSet>(
+        _: ISA.Type, _ activationSum: UnsafePointer<Int32>
     ) -> ISA.Words {
-        ISA.byteOffset == 0 ? sum : ISA.less(sum, activationSum, shift: 7)
+        ISA.byteOffset == 0 ? ISA.Words(repeating: 0) : ISA.multiple(of: activationSum, shift: 7)
+    }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func total<ISA: ByteDotSet>(_: ISA.Type, _ sum: ISA.Words, _ excess: ISA.Words) -> ISA.Words {
+        ISA.byteOffset == 0 ? sum : sum &- excess
     }
 }
 
@@ -54,10 +58,14 @@ public enum Int4Dot: ByteDotCode {
         ISA.nibbleDot(sum, weights, activations)
     }
     @_alwaysEmitIntoClient @inline(__always)
-    public static func total<ISA: ByteDotSet>(
-        _: ISA.Type, _ sum: ISA.Words, _ activationSum: UnsafePointer<Int32>
+    public static func excess<ISA: ByteDotSet>(
+        _: ISA.Type, _ activationSum: UnsafePointer<Int32>
     ) -> ISA.Words {
-        ISA.less(ISA.total(sum), activationSum, shift: 3)
+        ISA.multiple(of: activationSum, shift: 3)
+    }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func total<ISA: ByteDotSet>(_: ISA.Type, _ sum: ISA.Words, _ excess: ISA.Words) -> ISA.Words {
+        ISA.total(sum) &- excess
     }
 }
 
@@ -157,9 +165,17 @@ public struct ByteDotTile<ISA: ByteDotSet, Code: ByteDotCode, Zero: ZeroPointRul
     ) {
         let perPanel: Int = 16 / ISA.Vector.scalarCount
         var scales = InlineArray<vectors, ISA.Vector>(repeating: ISA.Vector(repeating: 0))
-        for v in 0..<vectors {
-            let row: UnsafeRawPointer = scaleRow + (v / perPanel) &* operands.panelStride
-            scales[v] = ISA.scales(row, v % perPanel, wide: operands.wideScales)
+        // The question is asked once, not for each vector.
+        if operands.wideScales {
+            for v in 0..<vectors {
+                let row: UnsafeRawPointer = scaleRow + (v / perPanel) &* operands.panelStride
+                scales[v] = ISA.scales(row, v % perPanel, wide: true)
+            }
+        } else {
+            for v in 0..<vectors {
+                let row: UnsafeRawPointer = scaleRow + (v / perPanel) &* operands.panelStride
+                scales[v] = ISA.scales(row, v % perPanel, wide: false)
+            }
         }
         if rows > 0 { finish(0, operands, scaleRow, a, scales, sums) }
         if rows > 1 { finish(1, operands, scaleRow, a, scales, sums) }
@@ -183,8 +199,10 @@ public struct ByteDotTile<ISA: ByteDotSet, Code: ByteDotCode, Zero: ZeroPointRul
         let perPanel: Int = 16 / ISA.Vector.scalarCount
         let scale = UnsafeRawPointer(a + r).load(as: Float.self)
         let activationSum = UnsafeRawPointer(a + (operands.tileRows &+ r)).assumingMemoryBound(to: Int32.self)
+        // Once for all columns: the compiler cannot tell that what is stored below leaves it as it is.
+        let excess = Code.excess(ISA.self, activationSum)
         for v in 0..<vectors {
-            var sum = ISA.floats(Code.total(ISA.self, sums[r][v], activationSum))
+            var sum = ISA.floats(Code.total(ISA.self, sums[r][v], excess))
             if Zero.hasZeroPoints {
                 // Both products and their difference are whole numbers below 2²⁴: exact.
                 let row: UnsafeRawPointer = scaleRow + ((v / perPanel) &* operands.panelStride &+ operands.zeroOffset)

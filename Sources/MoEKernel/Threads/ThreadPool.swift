@@ -133,11 +133,13 @@ public final class ThreadPool: Sendable {
         }
     }
 
-    /// Keeps workers that are to be woken off the caller's processor. Left to itself the system often wakes one there, although others
-    /// are idle (a virtual machine's idle processors look as if they were taken away), and then caller and worker are in each other's
-    /// way for milliseconds. Binding each worker to one processor does not help: the caller may be on it.
+    /// Keeps workers off the caller's processor. Left to itself the system often wakes one there, although others are idle (a virtual
+    /// machine's idle processors look as if they were taken away), and then caller and worker are in each other's way for milliseconds;
+    /// or it moves the caller to a worker's processor, which the worker, kept off the one that the caller left, may not leave: they would
+    /// share it for good. Binding each worker to one processor does not help: the caller may be on it.
     private func keepOffCaller() {
-        guard shared.someAreAsleep else { return }
+        // With more threads than processors somebody is there anyway.
+        guard !placement.isOversubscribed || shared.someAreAsleep else { return }
         let processor = cp_current_processor()
         guard processor != shared.callersProcessor else { return }
         shared.callersProcessor = processor
