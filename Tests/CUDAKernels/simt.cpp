@@ -58,10 +58,53 @@ struct Copy {
     uint64_t group;
 };
 
-struct Fiber {
-    ucontext_t start;
+/// A stack, and where what runs on it was left.
+struct Stack {
+    char *base = nullptr;
     jmp_buf resume;
-    bool started = false;
+    // Whether somebody was left there; else it has to be started.
+    bool lives = false;
+#ifdef SIMT_ADDRESS_SANITIZER
+    void *fake_stack = nullptr;
+#endif
+};
+
+/// Stacks of one OS thread, kept from launch to launch: to map, guard and start hundreds costs more system calls than most launches take time.
+struct Stacks {
+    Stack each[maximum_threads];
+    char *memory = nullptr;
+    size_t stride = 0, page = 0;
+    unsigned guarded = 0;
+
+    ~Stacks() {
+        if (memory) munmap(memory, stride * maximum_threads);
+    }
+
+    bool provide(unsigned count) {
+        if (!memory) {
+            page = size_t(sysconf(_SC_PAGESIZE));
+            stride = stack_bytes + page;
+            void *mapped =
+                mmap(nullptr, stride * maximum_threads, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+            if (mapped == MAP_FAILED) return false;
+            memory = static_cast<char *>(mapped);
+        }
+        // A page below each stack that traps: a kernel that overflows its stack must not overwrite its neighbour's.
+        for (; guarded < count; guarded++) {
+            char *place = memory + stride * guarded;
+            if (mprotect(place, page, PROT_NONE) != 0) return false;
+            each[guarded].base = place + page;
+        }
+        return true;
+    }
+};
+
+thread_local Stacks stacks;
+
+// Not inlined, as `active` below.
+__attribute__((noinline)) Stack &stack(unsigned thread) { return stacks.each[thread]; }
+
+struct Fiber {
     bool finished = false;
     // What the fiber waits for, or null.
     const char *waits_for = nullptr;
@@ -70,9 +113,6 @@ struct Fiber {
     LaneArguments arguments{};
     std::vector<Copy> copies;
     uint64_t group = 0;  // the group that new copies join
-#ifdef SIMT_ADDRESS_SANITIZER
-    void *fake_stack = nullptr;
-#endif
 };
 
 struct Warp {
@@ -105,9 +145,8 @@ struct Runner {
     std::map<unsigned, Barrier> barriers;
     std::vector<unsigned char> arena;  // shared memory, with room to align it
     unsigned char *shared = nullptr;
-    char *stacks = nullptr;
-    size_t stack_stride = 0, page = 0;
     jmp_buf scheduler;
+    ucontext_t start;
     unsigned current = 0;
     unsigned left = 0;
     Position where;
@@ -122,11 +161,7 @@ struct Runner {
 
     Runner(const Launch &launch, const std::function<void()> &kernel)
         : launch(launch), kernel(kernel), random(launch.seed), threads(launch.block.x * launch.block.y * launch.block.z) {}
-    ~Runner() {
-        if (stacks) munmap(stacks, stack_stride * threads);
-    }
 
-    char *stack(unsigned thread) { return stacks + stack_stride * thread + page; }
     bool allocate();
     void run_block();
     void resume(unsigned thread);
@@ -146,26 +181,21 @@ thread_local Runner *runner = nullptr;
 Runner &active() { return *runner; }
 
 void enter_fiber() {
-    Runner &r = active();
 #ifdef SIMT_ADDRESS_SANITIZER
-    __sanitizer_finish_switch_fiber(nullptr, &r.scheduler_stack, &r.scheduler_stack_bytes);
+    __sanitizer_finish_switch_fiber(nullptr, &active().scheduler_stack, &active().scheduler_stack_bytes);
 #endif
-    r.kernel();
-    r.fibers[r.current].finished = true;
-    r.left--;
-    r.suspend();
+    // A stack serves one thread after another, of this launch and of later ones.
+    for (;;) {
+        Runner &r = active();
+        r.kernel();
+        r.fibers[r.current].finished = true;
+        r.left--;
+        r.suspend();
+    }
 }
 
 bool Runner::allocate() {
-    page = size_t(sysconf(_SC_PAGESIZE));
-    stack_stride = stack_bytes + page;
-    void *memory = mmap(nullptr, stack_stride * threads, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
-    if (memory == MAP_FAILED) return false;
-    stacks = static_cast<char *>(memory);
-    // A page below each stack that traps: a kernel that overflows its stack must not overwrite its neighbour's.
-    for (unsigned i = 0; i < threads; i++) {
-        if (mprotect(stacks + stack_stride * i, page, PROT_NONE) != 0) return false;
-    }
+    if (!stacks.provide(threads)) return false;
     constexpr size_t alignment = 1024;
     arena.resize(launch.shared_bytes + alignment);
     shared = arena.data() + (alignment - reinterpret_cast<uintptr_t>(arena.data()) % alignment) % alignment;
@@ -182,17 +212,22 @@ void Runner::make_ready(unsigned thread) {
 /// Switches to a thread until it waits or ends. Contexts start threads; jumps switch between them, without the system
 /// calls of swapcontext.
 void Runner::resume(unsigned thread) {
-    Fiber &fiber = fibers[thread];
+    Stack &own = stack(thread);
     current = thread;
     const Size3 b = launch.block;
     where.thread = {thread % b.x, thread / b.x % b.y, thread / (b.x * b.y)};
 #ifdef SIMT_ADDRESS_SANITIZER
-    __sanitizer_start_switch_fiber(&scheduler_fake_stack, stack(thread), stack_bytes);
+    __sanitizer_start_switch_fiber(&scheduler_fake_stack, own.base, stack_bytes);
 #endif
     if (_setjmp(scheduler) == 0) {
-        if (fiber.started) _longjmp(fiber.resume, 1);
-        fiber.started = true;
-        setcontext(&fiber.start);
+        if (own.lives) _longjmp(own.resume, 1);
+        own.lives = true;
+        getcontext(&start);
+        start.uc_stack.ss_sp = own.base;
+        start.uc_stack.ss_size = stack_bytes;
+        start.uc_link = nullptr;
+        makecontext(&start, enter_fiber, 0);
+        setcontext(&start);
     }
 #ifdef SIMT_ADDRESS_SANITIZER
     __sanitizer_finish_switch_fiber(scheduler_fake_stack, nullptr, nullptr);
@@ -201,14 +236,14 @@ void Runner::resume(unsigned thread) {
 
 /// Switches from the running thread to the scheduler.
 void Runner::suspend() {
-    Fiber &fiber = fibers[current];
+    Stack &own = stack(current);
 #ifdef SIMT_ADDRESS_SANITIZER
-    const bool last = fiber.finished || !failure.empty();
-    __sanitizer_start_switch_fiber(last ? nullptr : &fiber.fake_stack, scheduler_stack, scheduler_stack_bytes);
+    __sanitizer_start_switch_fiber(failure.empty() ? &own.fake_stack : nullptr, scheduler_stack, scheduler_stack_bytes);
 #endif
-    if (_setjmp(fiber.resume) == 0) _longjmp(scheduler, 1);
+    if (_setjmp(own.resume) == 0) _longjmp(scheduler, 1);
+    // A thread that had finished comes back in another block, or in another launch: `this` may be gone.
 #ifdef SIMT_ADDRESS_SANITIZER
-    __sanitizer_finish_switch_fiber(fiber.fake_stack, &scheduler_stack, &scheduler_stack_bytes);
+    __sanitizer_finish_switch_fiber(own.fake_stack, &active().scheduler_stack, &active().scheduler_stack_bytes);
 #endif
 }
 
@@ -284,14 +319,9 @@ void Runner::run_block() {
     }
     for (unsigned i = 0; i < threads; i++) {
         Fiber &fiber = fibers[i];
-        fiber.started = fiber.finished = false;
+        fiber.finished = false;
         fiber.copies.clear();
         fiber.group = 0;
-        getcontext(&fiber.start);
-        fiber.start.uc_stack.ss_sp = stack(i);
-        fiber.start.uc_stack.ss_size = stack_bytes;
-        fiber.start.uc_link = nullptr;
-        makecontext(&fiber.start, enter_fiber, 0);
         make_ready(i);
     }
     left = threads;
@@ -338,10 +368,14 @@ std::string run(const Launch &launch, const std::function<void()> &kernel) {
         r.run_block();
         if (!r.failure.empty()) break;
     }
+    for (unsigned i = 0; i < r.threads; i++) {
+        if (r.fibers[i].finished) continue;
+        // Abandoned: the next thread starts there anew.
+        stack(i).lives = false;
 #ifdef SIMT_ADDRESS_SANITIZER
-    // Threads that were abandoned leave marks on their stacks, which somebody else may get next.
-    for (unsigned i = 0; i < r.threads; i++) __asan_unpoison_memory_region(r.stack(i), stack_bytes);
+        __asan_unpoison_memory_region(stack(i).base, stack_bytes);
 #endif
+    }
     runner = nullptr;
     return r.failure;
 }
