@@ -45,7 +45,8 @@ import Testing
     }
 
     /// The same with one token, rotating inputs and bf16 weights.
-    @Test(arguments: [Ablation.gather, .activation, .workspace, .threads]) func decodeVariants(_ ablation: Ablation) throws {
+    @Test(arguments: [Ablation.gather, .activation, .workspace, .threads])
+    func decodeVariants(_ ablation: Ablation) throws {
         for result in try Self.report(ablation, .bfloat16).comparison.results {
             #expect(result.failure == nil, "\(result.subject.name)")
         }
