@@ -60,13 +60,21 @@ enum DiffCommand: Command {
             Terminal.show(String(decoding: try DiffText.json(diff, first: inputs.0, second: inputs.1), as: UTF8.self))
         }
         if diff.compared == 0 {
-            let reason =
-                diff.isRefused
-                ? "the machines differ; --across-machines compares all the same"
-                : "no row of one is like a row of the other"
-            Terminal.complain("moe-bench: nothing was compared: \(reason)")
+            Terminal.complain("moe-bench: nothing was compared: \(reason(diff, [inputs.0.results, inputs.1.results]))")
         }
         return diff.exitCode
+    }
+
+    /// Why nothing was compared.
+    private static func reason(_ diff: ResultsDiff, _ runs: [RecordedResults]) -> String {
+        if diff.isRefused { return "the machines differ; --across-machines compares all the same" }
+        // No ceiling was measured beside a serving run: a slower machine would look like a slower engine.
+        let serves = runs.contains { run in
+            run.entries.allSatisfy(\.measurements.isEmpty) && run.serving?.isEmpty == false
+        }
+        return serves
+            ? "serving runs have no ceiling beside them that would tell a slower machine from a slower engine; "
+                + "moe-bench report shows them side by side" : "no row of one is like a row of the other"
     }
 
     private static func missing(_ word: String?, _ baselines: Baselines) -> String {
