@@ -127,16 +127,15 @@ static size_t described_cache_bytes(int level) {
 #endif
 
 size_t cp_cache_bytes(int level) {
+    if (level < 1 || level > 3) return 0;
 #if defined(__linux__)
     const size_t described = described_cache_bytes(level);
     if (described > 0) return described;
     const int names[] = {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE};
-    if (level < 1 || level > 3) return 0;
     const long bytes = sysconf(names[level - 1]);
     return bytes > 0 ? (size_t)bytes : 0;
 #elif defined(__APPLE__)
     const char *names[] = {"hw.l1dcachesize", "hw.l2cachesize", "hw.l3cachesize"};
-    if (level < 1 || level > 3) return 0;
     size_t bytes = 0, size = sizeof bytes;
     return sysctlbyname(names[level - 1], &bytes, &size, NULL, 0) == 0 ? bytes : 0;
 #else

@@ -83,8 +83,8 @@ public struct SweepTuning: Sendable, Hashable {
 public struct TileSplit {
     public let rows: Int
     public let count: Int
-    /// Rows that each tile has, and tiles that have one more: kernels ask for them tile by tile, and a division takes as long as
-    /// twenty of their multiply-adds.
+    /// Rows that each tile has, and tiles that have one more. Kept, since kernels ask where a tile starts for every block of
+    /// every panel, and a division costs tens of cycles.
     @usableFromInline let each: Int
     @usableFromInline let larger: Int
 

@@ -69,7 +69,7 @@ struct Stack {
 #endif
 };
 
-/// Stacks of one OS thread, kept from launch to launch: to map, guard and start hundreds costs more system calls than most launches take time.
+/// Stacks of one OS thread, kept from launch to launch: to map, guard and start hundreds takes longer than most launches do.
 struct Stacks {
     Stack each[maximum_threads];
     char *memory = nullptr;
@@ -101,8 +101,7 @@ struct Stacks {
 
 thread_local Stacks stacks;
 
-// Not inlined, as `active` below.
-__attribute__((noinline)) Stack &stack(unsigned thread) { return stacks.each[thread]; }
+Stack &stack(unsigned thread) { return stacks.each[thread]; }
 
 struct Fiber {
     bool finished = false;

@@ -157,26 +157,29 @@ public struct ByteDotTile<ISA: ByteDotSet, Code: ByteDotCode, Zero: ZeroPointRul
         for v in 0..<vectors { sums[r][v] = Code.add(ISA.self, sums[r][v], weights[v], activations) }
     }
 
+    /// A group's scales of all vectors of columns.
+    @_alwaysEmitIntoClient @inline(__always)
+    static func scales(
+        _ row: UnsafeRawPointer, _ panelStride: Int, wide: Bool
+    ) -> InlineArray<vectors, ISA.Vector> {
+        let perPanel: Int = 16 / ISA.Vector.scalarCount
+        var scales = InlineArray<vectors, ISA.Vector>(repeating: ISA.Vector(repeating: 0))
+        for v in 0..<vectors {
+            scales[v] = ISA.scales(row + (v / perPanel) &* panelStride, v % perPanel, wide: wide)
+        }
+        return scales
+    }
+
     /// Adds a group's sums to the accumulators.
     @_alwaysEmitIntoClient @inline(__always)
     static func finish(
         _ operands: ByteDotOperands, _ scaleRow: UnsafeRawPointer, _ a: UnsafePointer<UInt32>,
         _ sums: InlineArray<rows, InlineArray<vectors, ISA.Words>>
     ) {
-        let perPanel: Int = 16 / ISA.Vector.scalarCount
-        var scales = InlineArray<vectors, ISA.Vector>(repeating: ISA.Vector(repeating: 0))
-        // The question is asked once, not for each vector.
-        if operands.wideScales {
-            for v in 0..<vectors {
-                let row: UnsafeRawPointer = scaleRow + (v / perPanel) &* operands.panelStride
-                scales[v] = ISA.scales(row, v % perPanel, wide: true)
-            }
-        } else {
-            for v in 0..<vectors {
-                let row: UnsafeRawPointer = scaleRow + (v / perPanel) &* operands.panelStride
-                scales[v] = ISA.scales(row, v % perPanel, wide: false)
-            }
-        }
+        // Asked once, not for each vector.
+        let scales =
+            operands.wideScales
+            ? scales(scaleRow, operands.panelStride, wide: true) : scales(scaleRow, operands.panelStride, wide: false)
         if rows > 0 { finish(0, operands, scaleRow, a, scales, sums) }
         if rows > 1 { finish(1, operands, scaleRow, a, scales, sums) }
         if rows > 2 { finish(2, operands, scaleRow, a, scales, sums) }

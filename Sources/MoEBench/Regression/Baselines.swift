@@ -80,13 +80,14 @@ extension Baselines.Place {
     }
 
     /// Keeps a complete run; of one that is not, nothing, so that an earlier one of this name stays.
-    package func keep(_ results: ResultsFile) throws(MoEError) {
+    package func keep(_ results: ResultsFile, _ terminal: Terminal = .current()) throws(MoEError) {
         guard !results.partial else {
             Terminal.complain("not saved as \(name): the run is not complete")
             return
         }
         let isOverwritten = Baselines.exists(path)
         try results.write(to: path)
+        if terminal.isQuiet { return }
         Terminal.complain("saved as \(name) in \(path)" + (isOverwritten ? ", over an earlier one" : ""))
     }
 }

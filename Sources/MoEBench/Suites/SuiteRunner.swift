@@ -85,7 +85,7 @@ package struct SuiteRunner {
                 device: device.map { "\(DeviceRecord($0))" }, build: build, caches: settings.caches,
                 timing: try ClockOverhead.seconds()
             ).joined(separator: "\n"))
-        var deviceRunner = device.map {
+        let deviceRunner = device.map {
             DeviceRunner(
                 device: $0, pool: pool, build: build, interruption: interruption, progress: ProgressLine(terminal))
         }
@@ -108,9 +108,9 @@ package struct SuiteRunner {
             let progress = progress(index, reports)
             do throws(MoEError) {
                 let report: WorkloadReport
-                if deviceRunner != nil {
-                    deviceRunner!.progress = progress
-                    report = try deviceRunner!.run(workload, budget: point.budget)
+                if var deviceRunner {
+                    deviceRunner.progress = progress
+                    report = try deviceRunner.run(workload, budget: point.budget)
                 } else {
                     let (instructionSet, tuning) = try choice(point)
                     let threads = point.threads ?? settings.threads
@@ -148,7 +148,7 @@ package struct SuiteRunner {
         }
         let isPartial = interruption.isRequested || problem != nil
         try write(isPartial: isPartial)
-        if let save = settings.save { try save.keep(results(isPartial: isPartial)) }
+        if let save = settings.save { try save.keep(results(isPartial: isPartial), terminal) }
         if let problem { throw problem }
         if interruption.isRequested {
             Terminal.complain("interrupted; results so far are \(settings.json.map { "in \($0)" } ?? "above")")

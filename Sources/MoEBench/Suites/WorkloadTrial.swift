@@ -49,6 +49,22 @@ struct WorkloadTrial {
         SameBits(check, expected: try outputs(of: layer), of: name)
     }
 
+    /// The layer as it is, and on the same weights one that is tuned otherwise; its outputs have to be the same bits.
+    ///
+    /// - Parameter lack: What the change is of; in the error of a layer that runs elsewhere.
+    func tuned(
+        _ kept: String, against other: String, lack: String, _ change: (inout CPUTuning) -> Void
+    ) throws(MoEError) -> [Contender] {
+        guard var tuning = layer.tuning else {
+            throw .unavailable(what: lack, reason: "this layer runs on \(layer.device)")
+        }
+        change(&tuning)
+        return [
+            whole(layer, subject(kept), check: check),
+            whole(try layer.withTuning(tuning), subject(other), check: try sameBits(as: layer, of: kept)),
+        ]
+    }
+
     /// A whole layer as a contender.
     func whole(_ layer: MoELayer, _ subject: Subject, check: any OutputCheck) -> Contender {
         Contender(WholeLayer(layer, subject: subject, work: whole, inputs: inputs), check: check)

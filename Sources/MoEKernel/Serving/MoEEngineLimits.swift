@@ -1,7 +1,8 @@
 /// What bounds an engine's memory and the length of its steps.
 ///
 /// An engine holds at most ``maximumWaiting`` + ``maximumRunning`` requests of at most ``maximumSequenceTokens`` rows each, and one batch
-/// of ``maximumBatchTokens`` rows; beside them the prompts of callers who wait for room. What it has answered belongs to whoever holds the ``MoEGeneration``.
+/// of ``maximumBatchTokens`` rows; beside them the prompts of callers who wait for room. What it has answered belongs to whoever holds the
+/// ``MoEGeneration``.
 public struct MoEEngineLimits: Sendable, Hashable {
     /// Requests that are computed together.
     public let maximumRunning: Int

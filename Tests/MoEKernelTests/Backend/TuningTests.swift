@@ -114,6 +114,8 @@ import Testing
                     let separate = try layer.withTuning(tuning)
                     for tokens in [1, 5, 40, 131] {
                         let x = try Tensor<Float>.random([tokens, test.hidden], seed: 7)
+                        // Only the pass needs a place for sums.
+                        #expect(try Self.workspaceBytes(separate, x) > Self.workspaceBytes(layer, x))
                         #expect(
                             try separate.forward(x).y.elements.map(\.bitPattern)
                                 == layer.forward(x).y.elements.map(\.bitPattern), "\(set) \(kind) \(tokens) tokens")
@@ -121,6 +123,14 @@ import Testing
                 }
             }
         }
+    }
+
+    private static func workspaceBytes(_ layer: MoELayer, _ x: Tensor<Float>) throws -> Int {
+        var workspace = MoEWorkspace()
+        var y = try Tensor<Float>(shape: x.shape, repeating: 0)
+        var span = y.mutableSpan
+        try layer.forward(x.span, into: &span, workspace: &workspace)
+        return workspace.byteCount
     }
 
     static let illegal: [(set: CPUInstructionSet, text: String, field: String, words: String)] = [

@@ -5,18 +5,14 @@ import MoEKernel
 enum ActivationAblation {
     static let fused = "activated in the product"
     static let separate = "activated in a pass"
+    private static let lack = "a pass of its own for the activation"
 
     static func contenders(_ trial: WorkloadTrial) throws(MoEError) -> [Contender] {
-        guard var tuning = trial.layer.tuning, trial.workload.arithmetic == .exact else {
-            throw .unavailable(
-                what: "the activation ablation", reason: "it is for layers on a CPU whose activations are not rounded")
+        guard trial.workload.arithmetic == .exact else {
+            throw .unavailable(what: lack, reason: "this layer rounds activations where it computes them")
         }
-        tuning.fusesActivation = false
-        return [
-            trial.whole(trial.layer, trial.subject(fused), check: trial.check),
-            trial.whole(
-                try trial.layer.withTuning(tuning), trial.subject(separate),
-                check: try trial.sameBits(as: trial.layer, of: fused)),
-        ]
+        return try trial.tuned(fused, against: separate, lack: lack) {
+            $0.fusesActivation = false
+        }
     }
 }

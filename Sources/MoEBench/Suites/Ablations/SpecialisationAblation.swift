@@ -19,16 +19,8 @@ package enum SpecialisationAblation {
 
     /// Both layers. The generic one must agree with the oracle and, bit for bit, with the other.
     static func contenders(_ trial: WorkloadTrial) throws(MoEError) -> [Contender] {
-        guard var tuning = trial.layer.tuning else {
-            throw .unavailable(
-                what: "tiles compiled for their shapes", reason: "this layer runs on \(trial.layer.device)")
+        try trial.tuned(specialised, against: generic, lack: "tiles compiled for their shapes") {
+            $0.isSpecialised = false
         }
-        tuning.isSpecialised = false
-        return [
-            trial.whole(trial.layer, trial.subject(specialised), check: trial.check),
-            trial.whole(
-                try trial.layer.withTuning(tuning), trial.subject(generic),
-                check: try trial.sameBits(as: trial.layer, of: specialised)),
-        ]
     }
 }
