@@ -62,6 +62,15 @@ cp_features cp_detect_features(void) {
     return found;
 }
 
+bool cp_is_zen1(void) {
+    unsigned a, b, c, d;
+    // "AuthenticAMD"
+    if (!__get_cpuid(0, &a, &b, &c, &d) || b != 0x68747541 || d != 0x69746e65 || c != 0x444d4163) return false;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
+    const unsigned family = (a >> 8 & 0xf) + (a >> 20 & 0xff), model = (a >> 4 & 0xf) | (a >> 12 & 0xf0);
+    return family == 0x17 && model < 0x30;
+}
+
 void cp_processor_name(char *name, size_t capacity) {
     char text[49] = {0};
     unsigned a, b, c, d;
@@ -79,6 +88,8 @@ void cp_processor_name(char *name, size_t capacity) {
 }
 
 #else
+
+bool cp_is_zen1(void) { return false; }
 
 cp_features cp_detect_features(void) {
     cp_features found = {0};

@@ -20,9 +20,9 @@ public func multiplyAddChains<ISA: InstructionSet>(_: ISA.Type, steps: Int, seed
 
 /// How reading goes through memory; which way is fastest depends on the machine.
 public struct ReadPattern: Sendable, Hashable {
-    /// 1, or 2: the halves of the memory side by side, as a tile reads two panels.
+    /// 1, 2 or 4: as many parts of the memory side by side, as a tile reads two panels.
     public var streams: Int
-    /// Bytes ahead that are asked for: the kernels ask ahead, and a ceiling must not lie below what they reach.
+    /// Bytes ahead that are asked for, 0 for none: the kernels ask ahead, and a ceiling must not lie below what they reach.
     public var ahead: Int
 
     public init(streams: Int, ahead: Int) {
@@ -36,22 +36,34 @@ public struct ReadPattern: Sendable, Hashable {
 public func readThrough<ISA: InstructionSet>(
     _: ISA.Type, _ memory: UnsafeRawPointer, bytes: Int, _ pattern: ReadPattern
 ) -> UInt32 {
+    switch pattern.streams {
+    case 4: readThrough(ISA.self, memory, bytes: bytes, streams: 4, ahead: pattern.ahead)
+    case 2: readThrough(ISA.self, memory, bytes: bytes, streams: 2, ahead: pattern.ahead)
+    default: readThrough(ISA.self, memory, bytes: bytes, streams: 1, ahead: pattern.ahead)
+    }
+}
+
+/// - Parameter streams: Known where this is inlined.
+@_alwaysEmitIntoClient @inline(__always)
+func readThrough<ISA: InstructionSet>(
+    _: ISA.Type, _ memory: UnsafeRawPointer, bytes: Int, streams: Int, ahead: Int
+) -> UInt32 {
     typealias V = SIMD8<UInt32>
     var sums = InlineArray<8, V>(repeating: V(repeating: 0))
-    // The second half of each turn's 256 bytes follows the first, or begins half of the memory further.
-    let apart: Int = pattern.streams == 2 ? bytes / 2 : 128
-    let turn: Int = pattern.streams == 2 ? 128 : 256
+    // A turn is 256 bytes: four lines of one stream, two of each of two, or one of each of four.
+    let lines: Int = 4 / streams
+    let apart: Int = bytes / streams
     var place = memory
-    let end: UnsafeRawPointer = memory + (pattern.streams == 2 ? bytes / 2 : bytes)
+    let end: UnsafeRawPointer = memory + apart
     while place < end {
-        for line in 0..<4 {
-            cp_prefetch_far(place + (pattern.ahead &+ (line / 2) &* apart &+ (line % 2) &* 64))
+        if ahead > 0 {
+            for line in 0..<4 { cp_prefetch_far(place + (ahead &+ (line / lines) &* apart &+ (line % lines) &* 64)) }
         }
         for lane in 0..<8 {
-            let at: Int = (lane / 4) &* apart &+ (lane % 4) &* 32
+            let at: Int = (lane / (2 &* lines)) &* apart &+ (lane % (2 &* lines)) &* 32
             sums[lane] ^= (place + at).loadUnaligned(as: V.self)
         }
-        place += turn
+        place += lines &* 64
     }
     var total: UInt32 = 0
     for lane in 0..<8 {

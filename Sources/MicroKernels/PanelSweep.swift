@@ -68,12 +68,15 @@ public struct SweepTuning: Sendable, Hashable {
     public var sharedPanels: Int
     /// Up to this many tiles read bf16 weights as they are stored; more read them widened once into the first-level cache.
     public var directTiles: Int
+    /// Bytes ahead that a lone tile asks for weights that are not coded; 0 for the next block.
+    public var streamAhead: Int
     /// Whether the tiles compiled for their shape and format run, or the generic one, over codes once widened.
     public var isSpecialised: Bool
 
-    public init(sharedPanels: Int, directTiles: Int, isSpecialised: Bool = true) {
+    public init(sharedPanels: Int, directTiles: Int, streamAhead: Int, isSpecialised: Bool = true) {
         self.sharedPanels = sharedPanels
         self.directTiles = directTiles
+        self.streamAhead = streamAhead
         self.isSpecialised = isSpecialised
     }
 }
@@ -144,6 +147,7 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
     let widen = streaming == 0 && !direct
     let together = streaming == 0 ? sweep.tuning.sharedPanels : streaming
     let nextStep: Int = sweep.format.rowBytes / split.count
+    let isNear = streaming != 0 && sweep.tuning.streamAhead > 0 && !sweep.format.isCoded
 
     var panel = sweep.panels.lowerBound
     while panel < sweep.panels.upperBound {
@@ -167,8 +171,12 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
             // Each tile asks for its share of the next block, spread evenly over its steps: a burst would fill the processor's
             // queue of misses and stop the arithmetic until it drains. Into the second level, since the first is full with this
             // block and the activations.
-            let next = sweep.next(
-                block &+ 1 < blocks ? source + fullBlock : nil, panel: panel &+ group, panelStride: panelStride)
+            let isLast = panel &+ group >= sweep.panels.upperBound && block &+ 1 == blocks
+            let next =
+                isNear && !isLast
+                ? source + sweep.tuning.streamAhead
+                : sweep.next(
+                    block &+ 1 < blocks ? source + fullBlock : nil, panel: panel &+ group, panelStride: panelStride)
             var tile = 0
             while tile < split.count {
                 let first = split.start(tile)

@@ -34,6 +34,9 @@ typedef struct {
 
 cp_features cp_detect_features(void);
 
+/// Whether it is one of AMD's Zen or Zen+ (family 17h, models below 30h).
+bool cp_is_zen1(void);
+
 /// The processor's own name, or an empty string; `capacity` bytes including the terminator.
 void cp_processor_name(char *_Nonnull name, size_t capacity);
 

@@ -7,7 +7,8 @@ package struct CacheWalk: Sendable {
     /// - Throws: `MoEError.outOfMemory` where there is no room for the buffer.
     package init(pool: ThreadPool, instructionSet: CPUInstructionSet, machine: Machine = Machine()) throws(MoEError) {
         probe = try CeilingProbe(
-            pool: pool, instructionSet: instructionSet, readBytes: Self.bytes(threads: pool.threads, machine))
+            pool: pool, instructionSet: instructionSet, readBytes: Self.bytes(threads: pool.threads, machine),
+            seeksFastest: false)
     }
 
     package init(_ probe: any MachineProbe) { self.probe = probe }

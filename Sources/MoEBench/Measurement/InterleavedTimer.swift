@@ -62,9 +62,9 @@ package struct Comparison: Sendable {
 /// Times contenders in turns, so that whatever the machine does meanwhile happens to all of them, and checks the very calls that it
 /// times.
 ///
-/// A round is the ceilings and then cycles; in a cycle every contender has at most one turn, in an order that ``TurnOrder`` changes. A
-/// turn is one call, or as many short ones as fill ``SamplingPlan/turnSeconds``. Blocks of a contender's calls, as many as a round has,
-/// would let some tenths of a second of disturbance fall on one contender alone; single calls in strict alternation would let each short
+/// A round is the ceilings and then cycles; in a cycle every contender has at most one turn, in an order that ``TurnOrder`` changes, and
+/// between turns the ceilings have theirs, some hundredths of a second apart where calls are short. A turn is one call, or as many short
+/// ones as fill ``SamplingPlan/turnSeconds``. Blocks of a contender's calls, as many as a round has, would let some tenths of a second of disturbance fall on one contender alone; single calls in strict alternation would let each short
 /// one find the caches full of another's data, which says something about its neighbours (a router's product that takes 15 µs in blocks
 /// and in turns took 22). So short calls stay together, and where a contender's data fits into the cache, an untimed call comes before
 /// them, which brings it there: what is measured is the steady state, as the ceilings beside it are. Data that no cache holds is not
@@ -141,7 +141,14 @@ package struct InterleavedTimer: Sendable {
             sampler.sample()
             let active = tracks.filter { !$0.hasFailed }
             if active.isEmpty { break }
+            var sinceCeilings = 0.0
             for (track, count) in turns(of: active, inRound: round, cycles: &cycles) {
+                if sampler.isDue(afterSeconds: sinceCeilings) {
+                    sampler.sample()
+                    sinceCeilings = 0
+                }
+                let before = track.secondsSpent
+                defer { sinceCeilings += track.secondsSpent - before }
                 track.settle()
                 for _ in 0..<count {
                     if interruption.isRequested { break rounds }
@@ -153,7 +160,7 @@ package struct InterleavedTimer: Sendable {
             for track in active { track.look(plan) }
             let isTight = active.allSatisfy(\.isTight) && sampler.isTight(within: plan.relativeHalfWidth)
             looksInARow = isTight ? looksInARow + 1 : 0
-            if looksInARow == 2 { break }
+            if looksInARow >= 2, round >= SamplingPlan.fewestRounds { break }
         }
         // The last call is always a checked one, however the rounds ended.
         for track in tracks where track.hasSamples || !interruption.isRequested {
@@ -238,10 +245,13 @@ private final class Track {
     var hasFailed: Bool { failure != nil }
     var isTight: Bool { looksInARow > 0 }
 
+    /// Of timed calls and of what preceded them.
+    var secondsSpent: Double { Double(callTime + preparationTime) * 1e-9 }
+
     /// What a sample costs, with all that has to precede it.
     var secondsPerSample: Double {
         guard hasSamples else { return warmSeconds + Double(firstWalk) * 1e-9 }
-        return Double(callTime + preparationTime) / Double(count) * 1e-9
+        return secondsSpent / Double(count)
     }
 
     private var secondsPerCall: Double {

@@ -7,6 +7,8 @@ package struct SamplingPlan: Sendable, Hashable {
     /// The budget is spread over these, each round visiting every implementation and the ceilings; looking at the intervals comes
     /// after each.
     package var rounds: Int
+    /// Rounds before sampling may end early: many samples of one moment are well known, and say little of the next.
+    static let fewestRounds = 8
     /// Sampling ends early once half of every median's 95 % interval is at most this part of it, at two looks running.
     ///
     /// Stopping at the first tight look would favour lucky ones: among many looks some are tight by chance.
@@ -32,25 +34,21 @@ package struct SamplingPlan: Sendable, Hashable {
 
     /// Samples for each implementation, from the seconds one call takes and how much each matters.
     ///
-    /// First everything gets as many as a 95th percentile needs, as far as the budget goes; then what is left is spent the same
-    /// way up to the maximum. Quick ones leave their share to slow ones.
+    /// Each has a share of the budget by its weight, and those that reach the maximum leave the rest of theirs to the others. A slow baseline
+    /// has few samples, then; but it does not leave few to what it is compared with.
     package func samples(forSeconds seconds: [Double], weights: [Double]? = nil) -> [Int] {
         let weights = weights ?? Array(repeating: 1, count: seconds.count)
         let order = seconds.indices.sorted { seconds[$0] * weights[$1] < seconds[$1] * weights[$0] }
-        var counts = [Int](repeating: 0, count: seconds.count)
+        var counts = [Int](repeating: minimumSamples, count: seconds.count)
         var remaining = budget
-        for target in [min(Summary.samplesForP95, maximumSamples), maximumSamples] {
-            var claims = order.reduce(0) { $0 + weights[$1] }
-            for index in order {
-                let share = max(remaining, 0) * weights[index] / claims
-                claims -= weights[index]
-                let affordable = Int(min(share / max(seconds[index], 1e-9), Double(maximumSamples)))
-                let more = max(0, min(target - counts[index], affordable))
-                counts[index] += more
-                remaining -= Double(more) * seconds[index]
-            }
+        var claims = weights.reduce(0, +)
+        for index in order {
+            let share = max(remaining, 0) * weights[index] / claims
+            claims -= weights[index]
+            counts[index] = max(Int(min(share / max(seconds[index], 1e-9), Double(maximumSamples))), minimumSamples)
+            remaining -= Double(counts[index]) * seconds[index]
         }
-        return counts.map { max($0, minimumSamples) }
+        return counts
     }
 
     /// How many of `samples` are there after round `round`.

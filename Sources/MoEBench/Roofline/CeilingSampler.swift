@@ -72,10 +72,12 @@ package final class CeilingSampler {
             timings = Int(min((CeilingSampler.sampleNanoseconds + timing - 1) / timing, 20))
         }
 
-        mutating func sample() {
+        /// Returns about the nanoseconds that it took.
+        mutating func sample() -> UInt64 {
             // An implementation's calls follow upon each other and find in the cache what it can hold; so does this one.
             _ = pass()
             var rates: [Double] = []
+            var spent: UInt64 = 0
             for _ in 0..<timings {
                 var done = 0
                 let start = now()
@@ -83,9 +85,12 @@ package final class CeilingSampler {
                 let time = now() - start
                 work.append(done)
                 nanoseconds.append(time)
+                spent += time
                 rates.append(Double(done) / Double(max(time, 1)) * 1e9)
             }
             samples.append(Summary.median(of: rates))
+            // With the pass that was not timed.
+            return spent + spent / UInt64(passes * timings)
         }
 
         mutating func forget() { (work, nanoseconds, samples) = ([], [], []) }
@@ -102,6 +107,8 @@ package final class CeilingSampler {
     private var reads: [Series]
     private let product: (any DenseProduct)?
     private var productSamples: (operations: [Int], nanoseconds: [UInt64]) = ([], [])
+    /// About the nanoseconds that the last sample took.
+    private var cost: UInt64 = 0
 
     /// - Parameters:
     ///   - workingSets: Bytes that the implementations walk over; one read ceiling is measured for each class among them.
@@ -130,16 +137,29 @@ package final class CeilingSampler {
         for index in reads.indices { reads[index].calibrate() }
     }
 
+    /// Seconds of calls between two samples: a neighbour's bursts last about as long, so that samples that are nearer tell little more.
+    private static let shortestGap = 0.04
+    /// Times a sample's cost, so that ceilings take at most about a sixth of the time.
+    private static let gapOverCost = 5.0
+
+    /// Whether calls have gone on for so long since the last sample that another is due.
+    ///
+    /// A ratio is no better known than either side of it: with one sample for each of thirty rounds, ceilings were worse known than most of
+    /// what they divide.
+    package func isDue(afterSeconds seconds: Double) -> Bool {
+        seconds >= max(Self.shortestGap, Self.gapOverCost * Double(cost) * 1e-9)
+    }
+
     package func sample() {
-        multiplyAdd.sample()
-        rounded?.sample()
+        cost = multiplyAdd.sample() + (rounded?.sample() ?? 0)
         if let product {
             // Long enough by itself, and the products before it have the machine's clock where it belongs.
             let (operations, nanoseconds) = product.sample()
             productSamples.operations.append(operations)
             productSamples.nanoseconds.append(nanoseconds)
+            cost += nanoseconds
         }
-        for index in reads.indices { reads[index].sample() }
+        for index in reads.indices { cost += reads[index].sample() }
     }
 
     /// Forgets the samples, for a second attempt.

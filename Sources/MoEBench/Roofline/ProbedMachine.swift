@@ -40,7 +40,7 @@ package struct ProbedMachine: Sendable, Hashable {
     /// What a pass reads of a buffer; nil for all of it. A buffer that no cache holds is read in parts, one after another: each comes
     /// from memory all the same, and a pass takes no longer than the calls beside it, so that it is not disturbed more often.
     package func passBytes(ofBuffer bytes: Int) -> Int? {
-        !isDevice && bytes >= max(128 << 20, 2 * cacheBytes) ? 16 << 20 : nil
+        !isDevice && bytes >= max(128 << 20, 2 * cacheBytes) ? 32 << 20 : nil
     }
 
     /// The buffer whose reading is the ceiling for a working set: the next lower power of two, so that it lies in the same

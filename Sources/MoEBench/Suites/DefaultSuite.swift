@@ -4,12 +4,12 @@ import MoEKernel
 package enum DefaultSuite {
     package static let entries: [(workload: Workload, budget: Double)] = [
         (Workload(name: "small", tokens: 32, hidden: 512, expertHidden: 2048, experts: 8, topK: 2), 6),
-        (Workload(name: "medium", tokens: 512, hidden: 512, expertHidden: 2048, experts: 8, topK: 2), 7),
+        (Workload(name: "medium", tokens: 512, hidden: 512, expertHidden: 2048, experts: 8, topK: 2), 9),
         (Workload(name: "large", tokens: 512, hidden: 2048, expertHidden: 768, experts: 128, topK: 8), 15),
         (
             Workload(
                 name: "decode", tokens: 1, hidden: 2048, expertHidden: 768, experts: 128, topK: 8,
-                weightType: .bfloat16), 5
+                weightType: .bfloat16), 6
         ),
     ]
 

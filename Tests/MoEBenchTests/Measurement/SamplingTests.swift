@@ -90,6 +90,19 @@ import Testing
         #expect(measurement.count == 301 && measurement.stopped == .samples)
     }
 
+    /// A layer of eight milliseconds beside a baseline of three hundred: were the baseline given as many calls as a percentile needs, there
+    /// would be few for the layer.
+    @Test func aSlowBaselineLeavesTheOthersTheirShare() {
+        let plan = SamplingPlan(budget: 6)
+        let counts = plan.samples(forSeconds: [0.000_05, 0.008, 0.008, 0.3], weights: [2, 2, 2, 1])
+        #expect(counts[0] == 300 && counts[3] == plan.minimumSamples)
+        #expect(counts[1] > 200 && counts[2] > 200)
+        let spent = 0.015 + 0.008 * Double(counts[1] + counts[2]) + 0.3 * Double(counts[3])
+        #expect(spent < 6.5)
+        // What the quick ones leave is the slow one's.
+        #expect(plan.samples(forSeconds: [0.000_05, 0.1]) == [300, 59])
+    }
+
     @Test func interruptionIsRecorded() throws {
         let interruption = Interruption()
         let fake = scripted("one", log: { _ in interruption.request() }) { _ in 1000 }
@@ -161,6 +174,22 @@ import Testing
         #expect(rest.allSatisfy { $0 == 11 || $0 == 22 || $0 == 2 || $0 == 13 })
         #expect(measurements[0].count == 301)
         #expect(log.names.count { $0 == "short" } == 301 + 2 + trial.inputs.batches.count - 1 + 31)
+    }
+
+    /// Where a round lasts seconds, ceilings have turns within it, but take no more than a sixth of the time.
+    @Test func ceilingsAreSampledWithinRounds() throws {
+        let plan = SamplingPlan(budget: 60, relativeHalfWidth: 0)
+        let long = [fake("a", seconds: 0.1, spread: 0.4), fake("b", seconds: 0.1, spread: 0.4, seed: 2)]
+        // A sample is a pass of ten milliseconds, and one that is not timed.
+        let comparison = try trial.compare(long, plan: plan, now: SteadyClock(steps: [10_000_000]).now)
+        let calls = comparison.results.compactMap(\.measurement?.count).reduce(0, +)
+        let passes = comparison.ceilings.multiplyAdd.nanoseconds.count
+        #expect(passes > 4 * plan.rounds && passes < calls)
+        // Short rounds have one sample each.
+        let short = try trial.compare(
+            [fake("short", seconds: 0.001, spread: 0.4)], plan: SamplingPlan(budget: 0.6, relativeHalfWidth: 0),
+            now: SteadyClock(steps: [10_000_000]).now)
+        #expect(short.ceilings.multiplyAdd.nanoseconds.count == plan.rounds)
     }
 
     // MARK: Caches

@@ -50,7 +50,7 @@ import Testing
         let gemm = try #require(report.comparison.ceilings.gemm)
         let extent = type == .float32 ? 16 : 64
         #expect((gemm.rows, gemm.columns, gemm.depth) == (extent, extent, extent))
-        #expect(gemm.series.work.count == SamplingPlan(budget: 1).rounds)
+        #expect(gemm.series.work.count >= SamplingPlan(budget: 1).rounds)
         #expect(gemm.series.work.allSatisfy { $0 == 2 * extent * extent * extent } && gemm.series.rate > 0)
 
         let lines = SuiteText(Terminal(hasStyle: false, hasProgress: false)).workload(report)

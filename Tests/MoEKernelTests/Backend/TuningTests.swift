@@ -54,6 +54,7 @@ import Testing
                             tuning.sharedPanels = sharedPanels
                             tuning.tasksPerThread = tasks
                             tuning.directTiles = direct.randomElement(using: &generator)!
+                            tuning.streamAhead = [0, 64, 512, 1 << 16].randomElement(using: &generator)!
                             tuning.activationBytes = Bool.random(using: &generator) ? tileRows * 1024 : 1 << 20
                             let tuned = try layer.withTuning(tuning)
                             for (x, bits) in zip(batches, expected) {
@@ -146,6 +147,8 @@ import Testing
         (.avx2, "activation-bytes=\(1 << 31)", "activationBytes", "6144 to 1073741824"),
         (.avx2, "tasks-per-thread=0", "tasksPerThread", "1 to 1024"),
         (.avx2, "tasks-per-thread=1025", "tasksPerThread", "1 to 1024"),
+        (.avx2, "stream-ahead=-1", "streamAhead", "0 to 65536"),
+        (.avx2, "stream-ahead=65537", "streamAhead", "0 to 65536"),
         (.baseline, "tile-rows=4", "tileRows", "21 registers of"),
         (.baseline, "direct-tiles=1", "directTiles", "expected 0,"),
         (.baseline, "shared-panels=2", "sharedPanels", "expected 1,"),
@@ -198,7 +201,8 @@ import Testing
         let table = CPUTuning(instructionSet: .avx2, firstLevelBytes: 32 << 10, secondLevelBytes: 1 << 20)
         #expect(
             table.description
-                == "tile-rows=6,shared-panels=1,direct-tiles=1000,activation-bytes=524288,tasks-per-thread=16")
+                == "tile-rows=6,shared-panels=1,direct-tiles=1000,activation-bytes=524288,tasks-per-thread=16,"
+                + "stream-ahead=0")
         #expect(try table.overridden(by: table.description) == table)
         var expected = table
         expected.tileRows = 4

@@ -4,6 +4,7 @@ extension CPUTuning {
     /// More than any cache of a core: beyond it ``activationBytes`` would keep nothing anywhere.
     static let mostActivationBytes = 1 << 30
     static let mostTasksPerThread = 1024
+    static let mostStreamAhead = 1 << 16
 
     /// Checks that an instruction set's kernels can run with these numbers.
     ///
@@ -30,6 +31,7 @@ extension CPUTuning {
             "activationBytes", activationBytes, in: tileRows * PanelLayout.block * 4...Self.mostActivationBytes,
             "bytes, from one tile of \(tileRows) rows by \(PanelLayout.block) values to more than any cache")
         try Self.check("tasksPerThread", tasksPerThread, in: 1...Self.mostTasksPerThread, "tasks")
+        try Self.check("streamAhead", streamAhead, in: 0...Self.mostStreamAhead, "bytes, 0 for the next block")
     }
 
     /// This machine's entry of the table with each of the tiles that an instruction set's kernels have, for tests.

@@ -10,48 +10,73 @@ package final class CeilingProbe: Sendable {
     private let byteCode: PanelCode
     private let pairDots: any PairDotKernels
     private let buffer: MemoryRegion
-    private let steps: Int
+    /// Pieces that a pass reads.
+    private let readPieces: Int
     private let pieceBytes: Int
     /// Passes that go through the whole buffer, and how many there were.
     private let parts: Int
     private let passes = Atomic(0)
-    /// The fastest of some here.
     private let pattern: ReadPattern
 
     /// - Parameters:
     ///   - readBytes: The working set to read; rounded so that every thread reads whole pieces.
     ///   - passBytes: About how much of it a pass reads, one part after another; nil for all of it.
+    ///   - seeksFastest: Whether to look for the fastest way to read, which takes some hundred passes, or to take one that is known to do.
     ///   - code: The code whose products of bytes are timed: int4 or int8.
     package init(
         pool: ThreadPool, instructionSet: CPUInstructionSet, readBytes: Int, passBytes: Int? = nil,
-        code: WeightCode = .int8
+        seeksFastest: Bool = true, code: WeightCode = .int8
     ) throws(MoEError) {
         self.pool = pool
-        kernels = instructionSet.kernels
+        let kernels = instructionSet.kernels
+        self.kernels = kernels
         byteDots = instructionSet.byteDots
         byteCode = PanelCode(code)
         pairDots = instructionSet.pairDots
-        steps = 100_000
         parts = passBytes.map { max(1, readBytes / max($0, 1)) } ?? 1
-        let pieces = pool.threads * Self.piecesPerThread * parts
-        pieceBytes = max(readBytes / pieces, 4096) & ~511
-        buffer = try MemoryRegion(bytes: pieceBytes * pieces, purpose: "the read bandwidth probe")
+        let passBytes = readBytes / parts
+        let readPieces = pool.threads * max(8, passBytes / pool.threads / Self.largestPiece)
+        let pieceBytes = max(passBytes / readPieces, 4096) & ~511
+        (self.readPieces, self.pieceBytes) = (readPieces, pieceBytes)
+        let buffer = try MemoryRegion(bytes: pieceBytes * readPieces * parts, purpose: "the read bandwidth probe")
         // Touch every page once: untouched pages all read from one page of zeros.
         memset(buffer.base, 1, buffer.byteCount)
-        // Memory is some hundred cycles away, and processors' own prefetchers differ: what suits one is 8 % slow on another.
-        var best = (pattern: ReadPattern(streams: 1, ahead: 2048), nanoseconds: UInt64.max)
-        for streams in 1...2 {
-            for distance in [512, 1024, 2048, 4096, 8192, 16_384] {
-                let pattern = ReadPattern(streams: streams, ahead: distance)
-                for _ in 0..<3 {
-                    let start = cp_nanoseconds()
-                    Self.read(buffer.base, pieces, of: pieceBytes, pattern, kernels: kernels, pool: pool)
-                    let time = cp_nanoseconds() - start
-                    if time < best.nanoseconds { best = (pattern, time) }
-                }
+        self.buffer = buffer
+        let parts = parts
+        guard seeksFastest else {
+            pattern = ReadPattern(streams: 2, ahead: 1024)
+            return
+        }
+        pattern = Self.fastestPattern { pass, pattern in
+            let part = buffer.base + pass % parts * readPieces * pieceBytes
+            Self.read(part, readPieces, of: pieceBytes, pattern, kernels: kernels, pool: pool)
+        }
+    }
+
+    /// Memory is some hundred cycles away, and processors' own prefetchers differ: what suits one is a fifth slower on another, or beside
+    /// other programs. Patterns take turns, and their medians are compared, so that a disturbance decides nothing; the best of them once
+    /// more.
+    private static func fastestPattern(_ read: (_ pass: Int, ReadPattern) -> Void) -> ReadPattern {
+        var patterns: [(pattern: ReadPattern, times: [UInt64])] = []
+        for streams in [1, 2, 4] {
+            for ahead in [0, 512, 1024, 2048, 4096, 8192, 16_384] {
+                patterns.append((ReadPattern(streams: streams, ahead: ahead), []))
             }
         }
-        pattern = best.pattern
+        var pass = 0
+        for (rounds, left) in [(5, 6), (12, 1)] {
+            for _ in 0..<rounds {
+                for index in patterns.indices {
+                    let start = cp_nanoseconds()
+                    read(pass, patterns[index].pattern)
+                    patterns[index].times.append(cp_nanoseconds() - start)
+                    pass += 1
+                }
+            }
+            patterns.sort { $0.times.sorted()[$0.times.count / 2] < $1.times.sorted()[$1.times.count / 2] }
+            patterns.removeLast(patterns.count - left)
+        }
+        return patterns[0].pattern
     }
 
     /// Independent products in registers on every thread, as experts of an arithmetic multiply: of fp32 numbers, of bytes or of
@@ -81,21 +106,21 @@ package final class CeilingProbe: Sendable {
     private func chains(
         lanes: Int, products: Int, _ run: @escaping @Sendable (_ steps: Int, _ task: Int) -> UInt32
     ) -> Int {
-        let tasks = pool.threads * Self.piecesPerThread
+        let tasks = pool.threads * Self.chainsPerThread
         let sink = Atomic<UInt32>(0)
         withUnsafePointer(to: sink) { sink in
-            pool.run(ChainWork(chains: run, steps: steps, sink: sink), tasks: tasks)
+            pool.run(ChainWork(chains: run, steps: Self.steps, sink: sink), tasks: tasks)
         }
-        return tasks * steps * 12 * lanes * products * 2
+        return tasks * Self.steps * 12 * lanes * products * 2
     }
 
     /// Reads the whole buffer once, or its next part, split over the threads; returns the bytes read.
     package func read() -> Int {
-        let pieces = pool.threads * Self.piecesPerThread
         let part = passes.wrappingAdd(1, ordering: .relaxed).oldValue % parts
         Self.read(
-            buffer.base + part * pieces * pieceBytes, pieces, of: pieceBytes, pattern, kernels: kernels, pool: pool)
-        return pieces * pieceBytes
+            buffer.base + part * readPieces * pieceBytes, readPieces, of: pieceBytes, pattern, kernels: kernels,
+            pool: pool)
+        return readPieces * pieceBytes
     }
 
     private static func read(
@@ -110,8 +135,13 @@ package final class CeilingProbe: Sendable {
         }
     }
 
-    /// Pieces small enough that a thread that is held up loses little.
-    private static let piecesPerThread = 8
+    /// Processors of one machine are not always equally fast: a neighbour that shares a core now and then costs one of two 8 %. The others
+    /// then take what it leaves, but at the end all wait for its last piece. With eight pieces a thread, that was an eighth of a pass
+    /// and made of 76 GFLOP/s 72; so pieces are far smaller, some tens of microseconds each. Handing one out takes some tens of nanoseconds.
+    private static let chainsPerThread = 64
+    private static let steps = 6_000
+    /// Bytes. At the start of each nothing is on its way yet: with a quarter of this the probe read some percent slower.
+    private static let largestPiece = 1 << 20
 }
 
 private struct ChainWork: ParallelWork {
