@@ -5,7 +5,7 @@ enum SuiteCommand: Command {
     static let name = ""
     static let summary = "measures a Mixture-of-Experts layer against dense baselines on this machine"
     static let examples: [(line: String, meaning: String)] = [
-        ("moe-bench", "four configurations, in under a minute"),
+        ("moe-bench", "four configurations, in a minute or two"),
         ("moe-bench --json results.json", "the same, with every sample in a file"),
         ("moe-bench --device cuda", "layers on the first GPU, at the sizes of published models"),
         ("moe-bench run --tokens 256 --experts 64 --top-k 8", "one configuration of your own"),

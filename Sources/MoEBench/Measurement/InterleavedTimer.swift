@@ -98,8 +98,8 @@ package struct InterleavedTimer: Sendable {
         self.progress = progress
     }
 
-    /// Measures all contenders. A rate that no machine could reach is measured once more before it counts as a failure: the
-    /// ceiling beside it may have been disturbed.
+    /// Measures all contenders. A rate that no machine could reach is measured once more, with new probes, before it counts as a
+    /// failure: the ceiling beside it may have been disturbed.
     ///
     /// - Parameter interlude: Called at the end of every round, for turns of somebody whose calls are not timed here. What is measured
     ///   once more begins with round 0 again.
@@ -109,8 +109,8 @@ package struct InterleavedTimer: Sendable {
     ) -> Comparison {
         let inputHash = inputs.hash
         var attempt = 1
+        sampler.restart()
         while true {
-            sampler.restart()
             let tracks = contenders.map { contender in
                 Track(
                     contender, inputs: inputs, inputHash: inputHash, walk: walk,
@@ -122,6 +122,7 @@ package struct InterleavedTimer: Sendable {
             for track in tracks { track.refuseImpossible(ceilings) }
             if attempt == 1, !interruption.isRequested, tracks.contains(where: \.isImpossible) {
                 attempt += 1
+                sampler.renew()
                 continue
             }
             return Comparison(

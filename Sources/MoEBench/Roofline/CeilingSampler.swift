@@ -105,6 +105,8 @@ package final class CeilingSampler {
     /// Products of that arithmetic; nil where it is exact.
     private var rounded: Series?
     private var reads: [Series]
+    private let probe: (Int) throws(MoEError) -> any MachineProbe
+    private let now: Now
     private let product: (any DenseProduct)?
     private var productSamples: (operations: [Int], nanoseconds: [UInt64]) = ([], [])
     /// About the nanoseconds that the last sample took.
@@ -120,21 +122,32 @@ package final class CeilingSampler {
     package init(
         workingSets: [Int], arithmetic: ExpertArithmetic = .exact, machine: ProbedMachine = .processor,
         product: (any DenseProduct)? = nil, now: @escaping Now = { cp_nanoseconds() },
-        probe: (Int) throws(MoEError) -> any MachineProbe
+        probe: @escaping (Int) throws(MoEError) -> any MachineProbe
     ) throws(MoEError) {
         self.machine = machine
+        self.arithmetic = arithmetic
         self.product = product
+        self.now = now
+        self.probe = probe
         bufferBytes = Set(workingSets.compactMap(machine.bufferBytes)).sorted()
+        (multiplyAdd, rounded, reads) = try Self.series(bufferBytes, arithmetic, now: now, probe: probe)
+    }
+
+    /// The series of new probes, whose memory is new, too.
+    private static func series(
+        _ bufferBytes: [Int], _ arithmetic: ExpertArithmetic, now: @escaping Now,
+        probe: (Int) throws(MoEError) -> any MachineProbe
+    ) throws(MoEError) -> (multiplyAdd: Series, rounded: Series?, reads: [Series]) {
         var probes: [any MachineProbe] = []
         for bytes in bufferBytes.isEmpty ? [1 << 20] : bufferBytes { probes.append(try probe(bytes)) }
         let first = probes[0]
-        self.arithmetic = arithmetic
-        multiplyAdd = Series(now: now) { first.dot(.exact) }
-        if arithmetic != .exact { rounded = Series(now: now) { first.dot(arithmetic) } }
-        reads = bufferBytes.indices.map { index in Series(now: now, pass: probes[index].read) }
+        var multiplyAdd = Series(now: now) { first.dot(.exact) }
+        var rounded = arithmetic == .exact ? nil : Series(now: now) { first.dot(arithmetic) }
+        var reads = bufferBytes.indices.map { index in Series(now: now, pass: probes[index].read) }
         multiplyAdd.calibrate()
         rounded?.calibrate()
         for index in reads.indices { reads[index].calibrate() }
+        return (multiplyAdd, rounded, reads)
     }
 
     /// Seconds of calls between two samples: a neighbour's bursts last about as long, so that samples that are nearer tell little more.
@@ -162,7 +175,7 @@ package final class CeilingSampler {
         for index in reads.indices { cost += reads[index].sample() }
     }
 
-    /// Forgets the samples, for a second attempt.
+    /// Forgets the samples.
     package func restart() {
         multiplyAdd.forget()
         rounded?.forget()
@@ -170,8 +183,13 @@ package final class CeilingSampler {
         for index in reads.indices { reads[index].forget() }
     }
 
-    /// Samples of each kind that a tight interval takes.
-    static let fewestForInterval = 8
+    /// Begins anew, in other memory: a buffer that a virtual machine's host backs badly is slow to read for as long as it is held (15 GB/s
+    /// in every pass, where others read 27). Where there is no room for a second one, the first is read again.
+    package func renew() {
+        restart()
+        guard let renewed = try? Self.series(bufferBytes, arithmetic, now: now, probe: probe) else { return }
+        (multiplyAdd, rounded, reads) = renewed
+    }
 
     /// Whether the median of every ceiling's samples is known as well as that: a ratio is no better than what it divides by.
     package func isTight(within relativeHalfWidth: Double) -> Bool {
@@ -180,10 +198,7 @@ package final class CeilingSampler {
             samples.append(
                 zip(productSamples.operations, productSamples.nanoseconds).map { Double($0) / Double(max($1, 1)) })
         }
-        return samples.allSatisfy { samples in
-            guard samples.count >= Self.fewestForInterval else { return false }
-            return MedianInterval.relativeHalfWidth(samples).map { $0 <= relativeHalfWidth } ?? false
-        }
+        return samples.allSatisfy { MedianInterval.relativeHalfWidth($0).map { $0 <= relativeHalfWidth } ?? false }
     }
 
     /// The ceilings of the passes so far.

@@ -44,7 +44,7 @@ package enum RatioInterval {
     }
 
     /// As many as the fewest rounds that end a timer's sampling: a block is a round or longer.
-    package static let blocks = CeilingSampler.fewestForInterval
+    package static let blocks = SamplingPlan.fewestRounds
 
     /// The interval of a product of medians over a product of medians.
     ///

@@ -214,6 +214,28 @@ import Testing
         #expect(result.measurement == nil)
     }
 
+    /// A probe whose memory is slow makes nothing impossible: the second attempt has another.
+    @Test func aSecondAttemptHasNewProbes() throws {
+        final class Probes {
+            var made = 0
+        }
+        let probes = Probes()
+        let sampler = try CeilingSampler(workingSets: [1 << 30]) { _ in
+            probes.made += 1
+            return probes.made == 1 ? SlowProbe() as any MachineProbe : FastProbe()
+        }
+        let work = Work(flops: 0, bytes: 1 << 40, workingSet: 1 << 30)
+        let fake = Fake(trial.subject("real"), work: work, clock: ScriptedClock { _ in 1_000_000_000 }) { y, batch, _ in
+            y = trial.truth[batch]
+        }
+        let timer = InterleavedTimer(
+            plan: SamplingPlan(budget: 1, minimumSamples: 5, maximumSamples: 5, rounds: 2), build: "test")
+        let comparison = timer.compare(
+            [Contender(fake, check: LayerCheck(trial.oracle))], inputs: trial.inputs, ceilings: sampler)
+        #expect(comparison.results[0].measurement != nil, "\(comparison.results[0].outcome)")
+        #expect(probes.made == 2)
+    }
+
     /// A median above the median pass, on a machine of which one pass in four shows that it can do more, is that of a disturbed
     /// machine; above every pass it is impossible.
     @Test(arguments: [(1_000_000, true), (4_900_000, false)])

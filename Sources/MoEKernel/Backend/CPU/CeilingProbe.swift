@@ -21,7 +21,7 @@ package final class CeilingProbe: Sendable {
     /// - Parameters:
     ///   - readBytes: The working set to read; rounded so that every thread reads whole pieces.
     ///   - passBytes: About how much of it a pass reads, one part after another; nil for all of it.
-    ///   - seeksFastest: Whether to look for the fastest way to read, which takes some hundred passes, or to take one that is known to do.
+    ///   - seeksFastest: Whether to look for the fastest way to read, which takes some hundred passes; or one that does well everywhere.
     ///   - code: The code whose products of bytes are timed: int4 or int8.
     package init(
         pool: ThreadPool, instructionSet: CPUInstructionSet, readBytes: Int, passBytes: Int? = nil,
@@ -140,7 +140,7 @@ package final class CeilingProbe: Sendable {
     /// and made of 76 GFLOP/s 72; so pieces are far smaller, some tens of microseconds each. Handing one out takes some tens of nanoseconds.
     private static let chainsPerThread = 64
     private static let steps = 6_000
-    /// Bytes. At the start of each nothing is on its way yet: with a quarter of this the probe read some percent slower.
+    /// Bytes: so many that its start, when nothing is on its way yet, does not count.
     private static let largestPiece = 1 << 20
 }
 
