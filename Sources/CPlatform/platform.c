@@ -62,13 +62,13 @@ cp_features cp_detect_features(void) {
     return found;
 }
 
-bool cp_is_zen1(void) {
+int cp_zen_generation(void) {
     unsigned a, b, c, d;
     // "AuthenticAMD"
-    if (!__get_cpuid(0, &a, &b, &c, &d) || b != 0x68747541 || d != 0x69746e65 || c != 0x444d4163) return false;
-    if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
+    if (!__get_cpuid(0, &a, &b, &c, &d) || b != 0x68747541 || d != 0x69746e65 || c != 0x444d4163) return 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
     const unsigned family = (a >> 8 & 0xf) + (a >> 20 & 0xff), model = (a >> 4 & 0xf) | (a >> 12 & 0xf0);
-    return family == 0x17 && model < 0x30;
+    return family == 0x1a ? 5 : family == 0x17 && model < 0x30 ? 1 : 0;
 }
 
 void cp_processor_name(char *name, size_t capacity) {
@@ -89,7 +89,7 @@ void cp_processor_name(char *name, size_t capacity) {
 
 #else
 
-bool cp_is_zen1(void) { return false; }
+int cp_zen_generation(void) { return 0; }
 
 cp_features cp_detect_features(void) {
     cp_features found = {0};

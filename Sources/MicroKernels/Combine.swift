@@ -68,7 +68,7 @@ public func combineRows<ISA: InstructionSet>(_: ISA.Type, _ combine: CombineRows
         while slots > 0 && combine.row(token, slots &- 1) < 0 { slots &-= 1 }
         var sharedWeight: Float = 1
         if let gate = combine.sharedGate {
-            sharedWeight = Sigmoid.apply(ISA.self, V(repeating: gate[token &* combine.sharedGateStride]))[0]
+            sharedWeight = Sigmoid.apply(ISA.self, SIMD16(repeating: gate[token &* combine.sharedGateStride]))[0]
         }
         var column = 0
         while column &+ 16 <= hidden {

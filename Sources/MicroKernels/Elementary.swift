@@ -4,8 +4,8 @@
 /// rounding of its evaluation dominates); the exponent n goes in as bits. Results below the normal range are 0, arguments above
 /// 88.3 give what 88.3 gives, about 2·10³⁸; NaN stays NaN.
 @_alwaysEmitIntoClient @inline(__always)
-func exponential<ISA: VectorArithmetic>(_: ISA.Type, _ argument: SIMD8<Float>) -> SIMD8<Float> {
-    typealias V = SIMD8<Float>
+func exponential<ISA: VectorArithmetic>(_: ISA.Type, _ argument: SIMD16<Float>) -> SIMD16<Float> {
+    typealias V = SIMD16<Float>
     var x = argument
     x.replace(with: V(repeating: -87.3), where: x .< V(repeating: -87.3))
     x.replace(with: V(repeating: 88.3), where: x .> V(repeating: 88.3))
@@ -22,22 +22,23 @@ func exponential<ISA: VectorArithmetic>(_: ISA.Type, _ argument: SIMD8<Float>) -
     p = ISA.multiplyAdd(V(repeating: 0.499_999_881), p, r)
     p = ISA.multiplyAdd(V(repeating: 1), p, r)
     p = ISA.multiplyAdd(V(repeating: 1), p, r)
-    let exponent = unsafeBitCast(shifted, to: SIMD8<Int32>.self) &<< 23
-    let result = unsafeBitCast(unsafeBitCast(p, to: SIMD8<Int32>.self) &+ exponent, to: V.self)
+    let exponent = unsafeBitCast(shifted, to: SIMD16<Int32>.self) &<< 23
+    let result = unsafeBitCast(unsafeBitCast(p, to: SIMD16<Int32>.self) &+ exponent, to: V.self)
     return result.replacing(with: V(repeating: 0), where: argument .< V(repeating: -87.3))
 }
 
-/// An expert's elementwise function over eight values.
+/// An expert's elementwise function over sixteen values: one vector of AVX-512, two or four of the others, which fill the time that each
+/// takes.
 public protocol ElementwiseFunction {
-    static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float>
+    static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD16<Float>) -> SIMD16<Float>
 }
 
 /// a · σ(a)
 public enum Silu: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
-        let e = exponential(ISA.self, SIMD8<Float>(repeating: 0) - a)
-        return a / (SIMD8<Float>(repeating: 1) + e)
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD16<Float>) -> SIMD16<Float> {
+        let e = exponential(ISA.self, SIMD16<Float>(repeating: 0) - a)
+        return a / (SIMD16<Float>(repeating: 1) + e)
     }
 }
 
@@ -47,8 +48,8 @@ public enum Silu: ElementwiseFunction {
 /// 0 ≤ z ≤ 10 with a relative error of 2e-8. Beyond, e^(-z²) has vanished.
 public enum Gelu: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
-        typealias V = SIMD8<Float>
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD16<Float>) -> SIMD16<Float> {
+        typealias V = SIMD16<Float>
         let negative = a .< V(repeating: 0)
         let z = a.replacing(with: V(repeating: 0) - a, where: negative) * V(repeating: 0.707_106_781)
         let t = V(repeating: 1) / ISA.multiplyAdd(V(repeating: 1), z, V(repeating: 0.5))
@@ -70,8 +71,8 @@ public enum Gelu: ElementwiseFunction {
 /// ½ a (1 + tanh u) = a · σ(2u) with u = √(2/π)(a + 0.044715 a³)
 public enum GeluTanh: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
-        typealias V = SIMD8<Float>
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD16<Float>) -> SIMD16<Float> {
+        typealias V = SIMD16<Float>
         let cubic = ISA.multiplyAdd(V(repeating: -1.595_769_12), a * a, V(repeating: -0.071_354_816_3))
         return a / (V(repeating: 1) + exponential(ISA.self, a * cubic))
     }
@@ -80,23 +81,23 @@ public enum GeluTanh: ElementwiseFunction {
 /// a · σ(1.702 a)
 public enum QuickGelu: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
-        a / (SIMD8<Float>(repeating: 1) + exponential(ISA.self, a * SIMD8<Float>(repeating: -1.702)))
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD16<Float>) -> SIMD16<Float> {
+        a / (SIMD16<Float>(repeating: 1) + exponential(ISA.self, a * SIMD16<Float>(repeating: -1.702)))
     }
 }
 
 /// max(a, 0); NaN stays NaN
 public enum Relu: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
-        a.replacing(with: SIMD8<Float>(repeating: 0), where: a .< SIMD8<Float>(repeating: 0))
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD16<Float>) -> SIMD16<Float> {
+        a.replacing(with: SIMD16<Float>(repeating: 0), where: a .< SIMD16<Float>(repeating: 0))
     }
 }
 
 /// max(a, 0)²
 public enum ReluSquared: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD16<Float>) -> SIMD16<Float> {
         let positive = Relu.apply(ISA.self, a)
         return positive * positive
     }
@@ -105,9 +106,9 @@ public enum ReluSquared: ElementwiseFunction {
 /// min(g, limit) · σ(alpha · min(g, limit)) · (min(max(u, -limit), limit) + offset) of a gate and an up value; NaN stays NaN.
 @_alwaysEmitIntoClient @inline(__always)
 func clampedGate<ISA: VectorArithmetic>(
-    _: ISA.Type, _ clamp: GateClamp, _ gate: SIMD8<Float>, _ up: SIMD8<Float>
-) -> SIMD8<Float> {
-    typealias V = SIMD8<Float>
+    _: ISA.Type, _ clamp: GateClamp, _ gate: SIMD16<Float>, _ up: SIMD16<Float>
+) -> SIMD16<Float> {
+    typealias V = SIMD16<Float>
     let limit = V(repeating: clamp.limit)
     let lowest = V(repeating: 0) - limit
     let g = gate.replacing(with: limit, where: gate .> limit)

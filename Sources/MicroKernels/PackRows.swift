@@ -1,3 +1,5 @@
+import CPlatform
+
 /// Token rows gathered into one packed activation tile.
 public struct PackRows {
     /// [tokens, depth] in fp32, or bf16 where `bfloat16` is set.
@@ -29,40 +31,50 @@ public struct PackRows {
         self.tile = tile
         self.blockStride = blockStride
     }
+
+    /// Row `row` of the tile in the source.
+    @_alwaysEmitIntoClient @inline(__always)
+    func row(_ row: Int) -> UnsafeRawPointer {
+        let token = tokens.map { Int($0[row]) } ?? (firstToken &+ row)
+        return source + token &* depth &* (bfloat16 ? 2 : 4)
+    }
+
+    /// Where the tile's rows have their values of k.
+    @_alwaysEmitIntoClient @inline(__always)
+    func column(_ k: Int) -> UnsafeMutablePointer<Float> {
+        tile + ((k >> 8) &* blockStride &+ (k & 255) &* rows)
+    }
 }
 
-/// Rows by eight and k by eight: read, widened, scaled, turned to columns.
+/// Rows by eight and k by sixteen, a cache line of fp32: read, widened, scaled, turned to columns.
 @_alwaysEmitIntoClient @inline(__always)
 public func packRows<ISA: InstructionSet>(_: ISA.Type, _ pack: PackRows) {
-    // Eight rows of eight values, at the distance that `transpose` expects.
+    // Eight rows of sixteen values, at the distance that `transpose` expects.
     var square = InlineArray<8, SIMD16<Float>>(repeating: SIMD16(repeating: 0))
     withUnsafeMutableBytes(of: &square) { square in
         let staged = square.baseAddress!.assumingMemoryBound(to: Float.self)
+        let whole = pack.depth & ~15
         var first = 0
         while first < pack.rows {
             let rows = min(pack.rows &- first, 8)
-            var k = 0
+            if pack.bfloat16 {
+                packLines(ISA.self, BFloat16Values.self, pack, first, rows, whole, staged)
+            } else {
+                packLines(ISA.self, Float32Values.self, pack, first, rows, whole, staged)
+            }
+            var k = whole
             while k < pack.depth {
                 let width = min(pack.depth &- k, 8)
+                let place = pack.column(k) + first
                 var row = 0
                 while row < rows {
                     stage(ISA.self, pack, row: first &+ row, k: k, width: width, into: staged + row &* 16)
-                    row &+= 1
-                }
-                let place = pack.tile + ((k >> 8) &* pack.blockStride &+ (k & 255) &* pack.rows &+ first)
-                if width == 8 {
-                    ISA.transpose(staged, count: rows, to: place, stride: pack.rows)
-                } else {
-                    row = 0
-                    while row < rows {
-                        var i = 0
-                        while i < width {
-                            let to: Int = i &* pack.rows &+ row
-                            place[to] = staged[row &* 16 &+ i]
-                            i &+= 1
-                        }
-                        row &+= 1
+                    var i = 0
+                    while i < width {
+                        place[i &* pack.rows &+ row] = staged[row &* 16 &+ i]
+                        i &+= 1
                     }
+                    row &+= 1
                 }
                 k &+= 8
             }
@@ -71,32 +83,94 @@ public func packRows<ISA: InstructionSet>(_: ISA.Type, _ pack: PackRows) {
     }
 }
 
+/// How the source's numbers are stored, as a type.
+public protocol SourceValues {
+    static var bytes: Int { get }
+    /// Sixteen numbers.
+    static func load(_ place: UnsafeRawPointer) -> SIMD16<Float>
+}
+
+public enum Float32Values: SourceValues {
+    @_alwaysEmitIntoClient @inline(__always) public static var bytes: Int { 4 }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func load(_ place: UnsafeRawPointer) -> SIMD16<Float> { place.loadUnaligned(as: SIMD16<Float>.self) }
+}
+
+public enum BFloat16Values: SourceValues {
+    @_alwaysEmitIntoClient @inline(__always) public static var bytes: Int { 2 }
+    /// Each number in the upper half of a word.
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func load(_ place: UnsafeRawPointer) -> SIMD16<Float> {
+        var words = SIMD32<UInt16>(repeating: 0)
+        words.oddHalf = place.loadUnaligned(as: SIMD16<UInt16>.self)
+        return unsafeBitCast(words, to: SIMD16<Float>.self)
+    }
+}
+
+/// The first `depth` values, a multiple of sixteen, of up to eight rows from `first` on.
+@_alwaysEmitIntoClient @inline(__always)
+func packLines<ISA: InstructionSet, Values: SourceValues>(
+    _: ISA.Type, _: Values.Type, _ pack: PackRows, _ first: Int, _ rows: Int, _ depth: Int,
+    _ staged: UnsafeMutablePointer<Float>
+) {
+    // Eight rows are eight short streams, which processors' own prefetchers start on late.
+    let ahead = 512
+    var sources = InlineArray<8, UnsafeRawPointer>(repeating: pack.source)
+    var row = 0
+    while row < rows {
+        let source = pack.row(first &+ row)
+        sources[row] = source
+        var line = 0
+        while line < min(ahead, depth &* Values.bytes) {
+            cp_prefetch(source + line)
+            line &+= 64
+        }
+        row &+= 1
+    }
+    var k = 0
+    while k < depth {
+        row = 0
+        while row < rows {
+            let place: UnsafeRawPointer = sources[row] + k &* Values.bytes
+            // Past the row's end this asks for a line of a neighbour's, or for nothing: a prefetch never faults.
+            cp_prefetch(place + ahead)
+            var values = Values.load(place)
+            if let factors = pack.factors { values *= factors[first &+ row] }
+            UnsafeMutableRawPointer(staged + row &* 16).storeBytes(of: values, as: SIMD16<Float>.self)
+            row &+= 1
+        }
+        let column = pack.column(k) + first
+        ISA.transpose(staged, count: rows, to: column, stride: pack.rows)
+        ISA.transpose(staged + 8, count: rows, to: column + 8 &* pack.rows, stride: pack.rows)
+        k &+= 16
+    }
+}
+
 /// `width` values of a row, from k on.
 @_alwaysEmitIntoClient @inline(__always)
 func stage<ISA: VectorArithmetic>(
     _: ISA.Type, _ pack: PackRows, row: Int, k: Int, width: Int, into staged: UnsafeMutablePointer<Float>
 ) {
-    let token = pack.tokens.map { Int($0[row]) } ?? (pack.firstToken &+ row)
-    let at: Int = token &* pack.depth &+ k
+    let source = pack.row(row) + k &* (pack.bfloat16 ? 2 : 4)
     let place = UnsafeMutableRawPointer(staged)
     var values = SIMD8<Float>(repeating: 0)
     if width == 8 {
         if pack.bfloat16 {
             // Each number in the upper half of a word.
             var words = SIMD16<UInt16>(repeating: 0)
-            words.oddHalf = (pack.source + at &* 2).loadUnaligned(as: SIMD8<UInt16>.self)
+            words.oddHalf = source.loadUnaligned(as: SIMD8<UInt16>.self)
             values = unsafeBitCast(words, to: SIMD8<Float>.self)
         } else {
-            values = (pack.source + at &* 4).loadUnaligned(as: SIMD8<Float>.self)
+            values = source.loadUnaligned(as: SIMD8<Float>.self)
         }
     } else {
         var i = 0
         while i < width {
             if pack.bfloat16 {
-                let number = (pack.source + (at &+ i) &* 2).loadUnaligned(as: UInt16.self)
+                let number = (source + i &* 2).loadUnaligned(as: UInt16.self)
                 values[i] = Float(bitPattern: UInt32(number) << 16)
             } else {
-                values[i] = (pack.source + (at &+ i) &* 4).loadUnaligned(as: Float.self)
+                values[i] = (source + i &* 4).loadUnaligned(as: Float.self)
             }
             i &+= 1
         }

@@ -68,16 +68,31 @@ public struct SweepTuning: Sendable, Hashable {
     public var sharedPanels: Int
     /// Up to this many tiles read bf16 weights as they are stored; more read them widened once into the first-level cache.
     public var directTiles: Int
+    /// The most panels that a lone tile reads side by side, rounded down to a power of two.
+    public var streamPanels: Int
     /// Bytes ahead that a lone tile asks for weights that are not coded; 0 for the next block.
     public var streamAhead: Int
     /// Whether the tiles compiled for their shape and format run, or the generic one, over codes once widened.
     public var isSpecialised: Bool
 
-    public init(sharedPanels: Int, directTiles: Int, streamAhead: Int, isSpecialised: Bool = true) {
+    public init(
+        sharedPanels: Int, directTiles: Int, streamPanels: Int, streamAhead: Int, isSpecialised: Bool = true
+    ) {
         self.sharedPanels = sharedPanels
         self.directTiles = directTiles
+        self.streamPanels = streamPanels
         self.streamAhead = streamAhead
         self.isSpecialised = isSpecialised
+    }
+
+    /// Panels for a lone tile of which `preferred`, a power of two, would suit the arithmetic. That counts from so many rows on that
+    /// a row of weights, 8 bytes a cycle at best, does not take longer to read than to multiply.
+    @_alwaysEmitIntoClient @inline(__always)
+    func streamed(_ preferred: Int, rows: Int, rowBytes: Int) -> Int {
+        if rows &* 8 > rowBytes { return preferred }
+        var panels = preferred
+        while panels > streamPanels && panels > 1 { panels >>= 1 }
+        return panels
     }
 }
 
@@ -141,7 +156,8 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
     // registers beside its sums, read them widened.
     let specialised = sweep.tuning.isSpecialised
     let streaming =
-        single && (specialised || !sweep.format.isCoded) ? ISA.streamingPanels(sweep.format, rows: split.rows) : 0
+        single && (specialised || !sweep.format.isCoded)
+        ? ISA.streamingPanels(sweep.format, rows: split.rows, sweep.tuning) : 0
     let direct =
         sweep.format.isFloat32 || sweep.format.isBFloat16 && !single && split.count <= sweep.tuning.directTiles
     let widen = streaming == 0 && !direct
@@ -213,11 +229,12 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
 extension InstructionSet {
     /// Panels that a single tile of rows takes together straight from memory; 0 where they must be widened first.
     @_alwaysEmitIntoClient @inline(__always)
-    static func streamingPanels(_ format: PanelFormat, rows: Int) -> Int {
+    static func streamingPanels(_ format: PanelFormat, rows: Int, _ tuning: SweepTuning) -> Int {
         if case .coded(let coding) = format {
+            // A panel's codes are few bytes for a multiply-add each, which one sum alone would wait for longer than for memory.
             codedPanels(coding, rows: rows)
         } else {
-            panelsTogether(format, rows: rows)
+            tuning.streamed(panelsTogether(format, rows: rows), rows: rows, rowBytes: format.rowBytes)
         }
     }
 }
@@ -366,12 +383,12 @@ func activate<ISA: VectorArithmetic, Function: ElementwiseFunction>(
     if gated {
         return gate(rows, sums) { gate, up in Function.apply(ISA.self, gate) * up }
     }
-    var half = 0
-    while half < 2 &* rows {
-        let place = UnsafeMutableRawPointer(sums + half &* 8)
-        let values = place.loadUnaligned(as: SIMD8<Float>.self)
-        place.storeBytes(of: Function.apply(ISA.self, values), as: SIMD8<Float>.self)
-        half &+= 1
+    var row = 0
+    while row < rows {
+        let place = UnsafeMutableRawPointer(sums + row &* 16)
+        let values = place.loadUnaligned(as: SIMD16<Float>.self)
+        place.storeBytes(of: Function.apply(ISA.self, values), as: SIMD16<Float>.self)
+        row &+= 1
     }
 }
 
@@ -383,18 +400,25 @@ func activateClamped<ISA: VectorArithmetic>(
     gate(rows, sums) { gate, up in clampedGate(ISA.self, clamp, gate, up) }
 }
 
+/// Two rows at a time, whose eight gates fill a vector; the last row by itself where their number is odd.
 @_alwaysEmitIntoClient @inline(__always)
 func gate(
     _ rows: Int, _ sums: UnsafeMutablePointer<Float>,
-    _ function: (_ gate: SIMD8<Float>, _ up: SIMD8<Float>) -> SIMD8<Float>
+    _ function: (_ gate: SIMD16<Float>, _ up: SIMD16<Float>) -> SIMD16<Float>
 ) {
+    typealias Half = SIMD8<Float>
     var row = 0
     while row < rows {
-        let place = UnsafeMutableRawPointer(sums + row &* 16)
-        let gate = place.loadUnaligned(as: SIMD8<Float>.self)
-        let up = (place + 32).loadUnaligned(as: SIMD8<Float>.self)
-        place.storeBytes(of: function(gate, up), as: SIMD8<Float>.self)
-        row &+= 1
+        let first = UnsafeMutableRawPointer(sums + row &* 16)
+        let second = row &+ 1 < rows ? first + 64 : first
+        let gate = SIMD16(
+            lowHalf: first.loadUnaligned(as: Half.self), highHalf: second.loadUnaligned(as: Half.self))
+        let up = SIMD16(
+            lowHalf: (first + 32).loadUnaligned(as: Half.self), highHalf: (second + 32).loadUnaligned(as: Half.self))
+        let values = function(gate, up)
+        first.storeBytes(of: values.lowHalf, as: Half.self)
+        second.storeBytes(of: values.highHalf, as: Half.self)
+        row &+= 2
     }
 }
 

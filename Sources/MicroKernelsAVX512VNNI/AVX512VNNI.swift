@@ -31,6 +31,7 @@ enum AVX512VNNI: ByteDotSet, FusedArithmetic {
     ) {
         switch (rows, panels) {
         case (1, 4): ByteDotTile<AVX512VNNI, Code, Zero, 1, 4>.run(operands)
+        case (1, 2): ByteDotTile<AVX512VNNI, Code, Zero, 1, 2>.run(operands)
         case (2, 2): ByteDotTile<AVX512VNNI, Code, Zero, 2, 2>.run(operands)
         case (3, 2): ByteDotTile<AVX512VNNI, Code, Zero, 3, 2>.run(operands)
         case (4, 2): ByteDotTile<AVX512VNNI, Code, Zero, 4, 2>.run(operands)

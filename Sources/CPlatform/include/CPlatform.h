@@ -34,8 +34,9 @@ typedef struct {
 
 cp_features cp_detect_features(void);
 
-/// Whether it is one of AMD's Zen or Zen+ (family 17h, models below 30h).
-bool cp_is_zen1(void);
+/// Which of AMD's Zen processors it is, as far as tuning tells them apart: 1 (with Zen+: family 17h, models below 30h), 5 (family 1Ah),
+/// and 0 for all others.
+int cp_zen_generation(void);
 
 /// The processor's own name, or an empty string; `capacity` bytes including the terminator.
 void cp_processor_name(char *_Nonnull name, size_t capacity);

@@ -56,7 +56,9 @@ extension ByteDotSet {
 extension ByteDotSet {
     @_alwaysEmitIntoClient @inline(__always)
     public static func panelsTogether(_ sweep: PanelSweep) -> Int {
-        sweep.tiles.count == 1 ? panelsTogether(rows: sweep.tiles.rows) : 1
+        // A step is the 64 bytes of four k.
+        sweep.tiles.count == 1
+            ? sweep.tuning.streamed(panelsTogether(rows: sweep.tiles.rows), rows: sweep.tiles.rows, rowBytes: 64) : 1
     }
 
     /// Tiles add to the accumulators, once for each group of scales.

@@ -27,7 +27,7 @@ public protocol PairDotSet: RoundingArithmetic {
     static func settled(_ sum: Vector) -> Vector
 
     /// Runs one register tile; each set lists the shapes that fill its registers without spilling. `panels` is 1,
-    /// ``sharedPanels``, or ``panelsTogether(rows:)``.
+    /// ``sharedPanels``, or a power of two up to ``panelsTogether(rows:)``.
     static func tile(rows: Int, panels: Int, _ operands: PairDotOperands)
     /// The most panels that several tiles of rows take together.
     static var sharedPanels: Int { get }
@@ -81,7 +81,8 @@ extension PairDotSet {
     @_alwaysEmitIntoClient @inline(__always)
     public static func panelsTogether(_ sweep: PanelSweep) -> Int {
         sweep.tiles.count == 1
-            ? panelsTogether(rows: sweep.tiles.rows) : min(sweep.tuning.sharedPanels, sharedPanels)
+            ? sweep.tuning.streamed(panelsTogether(rows: sweep.tiles.rows), rows: sweep.tiles.rows, rowBytes: 64)
+            : min(sweep.tuning.sharedPanels, sharedPanels)
     }
 
     /// Tiles keep their sums in registers for the block, and ask for a share each of the next one (see ``sweepPanels(_:_:)``).

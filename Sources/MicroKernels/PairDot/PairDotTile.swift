@@ -68,6 +68,7 @@ extension PairDotSet {
     public static func wideTile(rows: Int, panels: Int, _ operands: PairDotOperands) {
         switch (rows, panels) {
         case (1, 8): PairDotTile<Self, 1, 8>.run(operands)
+        case (1, 4): PairDotTile<Self, 1, 4>.run(operands)
         case (2, 4): PairDotTile<Self, 2, 4>.run(operands)
         case (3, 4): PairDotTile<Self, 3, 4>.run(operands)
         case (4, 4): PairDotTile<Self, 4, 4>.run(operands)

@@ -46,17 +46,17 @@ func cleanLogits(_ row: UnsafePointer<Float>, _ count: Int, into target: UnsafeM
 /// σ(a)
 public enum Sigmoid: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
-        let one = SIMD8<Float>(repeating: 1)
-        return one / (one + exponential(ISA.self, SIMD8<Float>(repeating: 0) - a))
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD16<Float>) -> SIMD16<Float> {
+        let one = SIMD16<Float>(repeating: 1)
+        return one / (one + exponential(ISA.self, SIMD16<Float>(repeating: 0) - a))
     }
 }
 
 /// √log(1 + eᵃ)
 public enum SqrtSoftplus: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
-    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD8<Float>) -> SIMD8<Float> {
-        typealias V = SIMD8<Float>
+    public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD16<Float>) -> SIMD16<Float> {
+        typealias V = SIMD16<Float>
         let zero = V(repeating: 0)
         // log(1 + eᵃ) = max(a, 0) + log(1 + e) with e = e^-|a| in 0...1, and log(1 + e) = 2 artanh s for s = e/(2 + e) ≤ 1/3, an odd
         // series whose terms beyond s¹⁵ are below 10⁻⁹ of the sum.
@@ -82,11 +82,11 @@ public enum SqrtSoftplus: ElementwiseFunction {
 func applyInPlace<ISA: InstructionSet, Function: ElementwiseFunction>(
     _: ISA.Type, _: Function.Type, _ values: UnsafeMutablePointer<Float>, _ count: Int
 ) {
-    typealias V = SIMD8<Float>
+    typealias V = SIMD16<Float>
     var index = 0
     while index < count {
         let place = UnsafeMutableRawPointer(values + index)
-        if index &+ 8 <= count {
+        if index &+ 16 <= count {
             place.storeBytes(of: Function.apply(ISA.self, place.loadUnaligned(as: V.self)), as: V.self)
         } else {
             var part = V(repeating: 0)
@@ -102,7 +102,7 @@ func applyInPlace<ISA: InstructionSet, Function: ElementwiseFunction>(
                 lane &+= 1
             }
         }
-        index &+= 8
+        index &+= 16
     }
 }
 
@@ -111,27 +111,25 @@ func applyInPlace<ISA: InstructionSet, Function: ElementwiseFunction>(
 func sumOfExponentials<ISA: InstructionSet>(
     _: ISA.Type, _ row: UnsafePointer<Float>, _ count: Int, _ highest: Float
 ) -> Float {
-    var low = SIMD8<Float>(repeating: 0)
-    var high = SIMD8<Float>(repeating: 0)
+    var sums = SIMD16<Float>(repeating: 0)
     var index = 0
     while index < count {
-        low += shiftedExponential(ISA.self, row, index, count, highest)
-        high += shiftedExponential(ISA.self, row, index &+ 8, count, highest)
+        sums += shiftedExponential(ISA.self, row, index, count, highest)
         index &+= 16
     }
-    return joinLanes(low, high)
+    return joinLanes(sums.lowHalf, sums.highHalf)
 }
 
-/// exp(z - highest) of eight elements, 0 past the end.
+/// exp(z - highest) of sixteen elements, 0 past the end.
 @_alwaysEmitIntoClient @inline(__always)
 func shiftedExponential<ISA: InstructionSet>(
     _: ISA.Type, _ row: UnsafePointer<Float>, _ index: Int, _ count: Int, _ highest: Float
-) -> SIMD8<Float> {
-    typealias V = SIMD8<Float>
+) -> SIMD16<Float> {
+    typealias V = SIMD16<Float>
     let zero = V(repeating: 0)
     var z = zero
     var beyond = zero
-    if index &+ 8 <= count {
+    if index &+ 16 <= count {
         z = UnsafeRawPointer(row + index).loadUnaligned(as: V.self)
     } else {
         beyond = V(repeating: 1)
@@ -177,11 +175,11 @@ func exponentials<ISA: InstructionSet>(
     while index < count {
         let e = shiftedExponential(ISA.self, values, index, count, highest)
         var lane = 0
-        while lane < 8 && index &+ lane < count {
+        while lane < 16 && index &+ lane < count {
             values[index &+ lane] = e[lane]
             lane &+= 1
         }
-        index &+= 8
+        index &+= 16
     }
 }
 

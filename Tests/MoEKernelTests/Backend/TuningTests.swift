@@ -54,6 +54,7 @@ import Testing
                             tuning.sharedPanels = sharedPanels
                             tuning.tasksPerThread = tasks
                             tuning.directTiles = direct.randomElement(using: &generator)!
+                            tuning.streamPanels = Int.random(in: 1...8, using: &generator)
                             tuning.streamAhead = [0, 64, 512, 1 << 16].randomElement(using: &generator)!
                             tuning.activationBytes = Bool.random(using: &generator) ? tileRows * 1024 : 1 << 20
                             let tuned = try layer.withTuning(tuning)
@@ -64,6 +65,34 @@ import Testing
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// A lone tile of every number of rows, over any number of panels side by side, in every arithmetic.
+    @Test(arguments: [
+        (WeightFormat.plain(.float32), ExpertArithmetic.exact), (.plain(.bfloat16), .exact), (.plain(.float16), .exact),
+        (.plain(.bfloat16), .bfloat16Activations), (.quantised(.int8, group: 32), .int8Activations),
+        (.quantised(.int4, group: 128), .int8Activations),
+        (.quantised(.int4, group: 32, zeroPoints: true), .int8Activations),
+    ]) func panelsSideBySideChangeNoBit(_ format: WeightFormat, _ arithmetic: ExpertArithmetic) throws {
+        let configuration = try MoEConfiguration(experts: 1, topK: 1, hidden: 301, expertHidden: 150)
+        let source = StoredWeights(configuration: configuration, stored: format)
+        let pool = try ThreadPool(threads: 1)
+        for set in CPUInstructionSet.supported {
+            let layer = try MoELayer(
+                configuration, weights: MoEWeights(source), pool: pool, instructionSet: set, arithmetic: arithmetic,
+                tuning: .detected(set))
+            for tokens in 1...12 {
+                let x = try Tensor<Float>.random([tokens, 301], seed: 9)
+                let expected = try layer.forward(x).y.elements.map(\.bitPattern)
+                for panels in 1...8 {
+                    var tuning = try #require(layer.tuning)
+                    tuning.streamPanels = panels
+                    #expect(
+                        try layer.withTuning(tuning).forward(x).y.elements.map(\.bitPattern) == expected,
+                        "\(set) \(tokens) tokens \(panels) panels")
                 }
             }
         }
@@ -147,6 +176,8 @@ import Testing
         (.avx2, "activation-bytes=\(1 << 31)", "activationBytes", "6144 to 1073741824"),
         (.avx2, "tasks-per-thread=0", "tasksPerThread", "1 to 1024"),
         (.avx2, "tasks-per-thread=1025", "tasksPerThread", "1 to 1024"),
+        (.avx2, "stream-panels=0", "streamPanels", "1 to 8"),
+        (.avx2, "stream-panels=9", "streamPanels", "1 to 8"),
         (.avx2, "stream-ahead=-1", "streamAhead", "0 to 65536"),
         (.avx2, "stream-ahead=65537", "streamAhead", "0 to 65536"),
         (.baseline, "tile-rows=4", "tileRows", "21 registers of"),
@@ -202,7 +233,7 @@ import Testing
         #expect(
             table.description
                 == "tile-rows=6,shared-panels=1,direct-tiles=1000,activation-bytes=524288,tasks-per-thread=16,"
-                + "stream-ahead=0")
+                + "stream-panels=8,stream-ahead=0")
         #expect(try table.overridden(by: table.description) == table)
         var expected = table
         expected.tileRows = 4

@@ -4,6 +4,7 @@ extension CPUTuning {
     /// More than any cache of a core: beyond it ``activationBytes`` would keep nothing anywhere.
     static let mostActivationBytes = 1 << 30
     static let mostTasksPerThread = 1024
+    static let mostStreamPanels = 8
     static let mostStreamAhead = 1 << 16
 
     /// Checks that an instruction set's kernels can run with these numbers.
@@ -31,6 +32,8 @@ extension CPUTuning {
             "activationBytes", activationBytes, in: tileRows * PanelLayout.block * 4...Self.mostActivationBytes,
             "bytes, from one tile of \(tileRows) rows by \(PanelLayout.block) values to more than any cache")
         try Self.check("tasksPerThread", tasksPerThread, in: 1...Self.mostTasksPerThread, "tasks")
+        try Self.check(
+            "streamPanels", streamPanels, in: 1...Self.mostStreamPanels, "panels that a lone tile reads side by side")
         try Self.check("streamAhead", streamAhead, in: 0...Self.mostStreamAhead, "bytes, 0 for the next block")
     }
 

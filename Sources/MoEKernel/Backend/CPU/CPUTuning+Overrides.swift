@@ -5,7 +5,7 @@ extension CPUTuning: CustomStringConvertible {
     private static let fields: [(name: String, path: WritableKeyPath<CPUTuning, Int> & Sendable)] = [
         ("tile-rows", \.tileRows), ("shared-panels", \.sharedPanels), ("direct-tiles", \.directTiles),
         ("activation-bytes", \.activationBytes), ("tasks-per-thread", \.tasksPerThread),
-        ("stream-ahead", \.streamAhead),
+        ("stream-panels", \.streamPanels), ("stream-ahead", \.streamAhead),
     ]
 
     /// The names of the fields, as overrides write them.

@@ -27,6 +27,11 @@ public struct CPUTuning: Sendable, Hashable {
     /// Tasks that each thread gets of a matrix product. With more, threads wait less for the last one; with fewer, there are
     /// fewer starts, and longer runs of weights.
     public var tasksPerThread: Int
+    /// The most panels that a lone tile of rows (decode, and few tokens an expert) reads from memory side by side: 1, 2, 4 or 8, other
+    /// numbers count as the next smaller one. Several panels are sums that do not wait for one another; but each is a stream of its own,
+    /// and processors fetch few long streams ahead better than many. Tiles take fewer where registers hold no more, and
+    /// those that multiply codes exactly take their own number.
+    public var streamPanels: Int
     /// Bytes ahead that a lone tile of rows (decode, and few tokens an expert) asks for its weights, where these are fp32, bf16 or fp16; 0
     /// asks for the next block of 256 values of k. The distance has to cover memory's delay; but a processor whose own prefetchers keep
     /// up is only disturbed by asking far ahead of them.
@@ -73,6 +78,7 @@ public struct CPUTuning: Sendable, Hashable {
         activationBytes = min(max(secondLevelBytes, 256 << 10) / 2, Self.mostActivationBytes)
         // The wait for the last of 16 tasks is about 3 % of a matrix product at most.
         tasksPerThread = 16
+        streamPanels = Self.mostStreamPanels
         streamAhead = 0
     }
 
@@ -87,14 +93,22 @@ public struct CPUTuning: Sendable, Hashable {
         var tuning = CPUTuning(
             instructionSet: instructionSet, firstLevelBytes: Int(cp_cache_bytes(1)),
             secondLevelBytes: Int(cp_cache_bytes(2)))
-        // Decode in fp32 took 7 % less time than with the next block, in bf16 as much; 1 KiB was no better than the block.
-        if cp_is_zen1() { tuning.streamAhead = 512 }
+        switch cp_zen_generation() {
+        case 1:
+            // Decode in fp32 took 7 % less time than with the next block, in bf16 as much; 1 KiB was no better than the block.
+            tuning.streamAhead = 512
+        case 5:
+            tuning.streamPanels = 1
+            // Two of its four vector ports shuffle, and one of these does not multiply: widening in every tile is hidden.
+            if instructionSet == .avx512 { tuning.directTiles = everyTileDirect }
+        default: break
+        }
         return tuning
     }
 
     var sweep: SweepTuning {
         SweepTuning(
-            sharedPanels: sharedPanels, directTiles: directTiles, streamAhead: streamAhead, isSpecialised: isSpecialised
-        )
+            sharedPanels: sharedPanels, directTiles: directTiles, streamPanels: streamPanels, streamAhead: streamAhead,
+            isSpecialised: isSpecialised)
     }
 }
