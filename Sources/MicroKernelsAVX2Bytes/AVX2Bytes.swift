@@ -23,6 +23,7 @@ enum AVX2Bytes: ByteDotSet, FusedArithmetic {
     @inline(__always) static func floats(_ sums: Words) -> Vector { cp_floats_of8(sums) }
     @inline(__always) static func roundedBytes(_ values: SIMD8<Float>) -> UInt64 { cp_rounded_bytes8(values) }
 
+    @inline(__always) static var sharedPanels: Int { 1 }
     @inline(__always) static func panelsTogether(rows: Int) -> Int { rows == 1 ? 2 : 1 }
 
     @inline(__always)

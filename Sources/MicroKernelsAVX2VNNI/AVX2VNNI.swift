@@ -24,6 +24,7 @@ enum AVX2VNNI: ByteDotSet, FusedArithmetic {
     @inline(__always) static func roundedBytes(_ values: SIMD8<Float>) -> UInt64 { cp_rounded_bytes8(values) }
 
     // Two sums are started each cycle and take four or five: eight in flight are the aim, but two rows of two panels spill.
+    @inline(__always) static var sharedPanels: Int { 1 }
     @inline(__always) static func panelsTogether(rows: Int) -> Int { rows == 1 ? 2 : 1 }
 
     @inline(__always)

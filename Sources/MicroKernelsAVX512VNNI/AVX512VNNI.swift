@@ -22,6 +22,9 @@ enum AVX512VNNI: ByteDotSet, FusedArithmetic {
     @inline(__always) static func floats(_ sums: Words) -> Vector { cp_floats_of16(sums) }
     @inline(__always) static func roundedBytes(_ values: SIMD8<Float>) -> UInt64 { cp_rounded_bytes8(values) }
 
+    // Twelve rows by two vectors are 24 sums, with two vectors of weights, one of activations and two masks 29 of 32 registers: 14 loads
+    // for 24 products, where one panel is 13 for 12.
+    @inline(__always) static var sharedPanels: Int { 2 }
     // Two sums are started each cycle and take five: eight in flight are the aim.
     @inline(__always) static func panelsTogether(rows: Int) -> Int { rows == 1 ? 4 : rows <= 4 ? 2 : 1 }
 
@@ -35,6 +38,14 @@ enum AVX512VNNI: ByteDotSet, FusedArithmetic {
         case (2, 2): ByteDotTile<AVX512VNNI, Code, Zero, 2, 2>.run(operands)
         case (3, 2): ByteDotTile<AVX512VNNI, Code, Zero, 3, 2>.run(operands)
         case (4, 2): ByteDotTile<AVX512VNNI, Code, Zero, 4, 2>.run(operands)
+        case (5, 2): ByteDotTile<AVX512VNNI, Code, Zero, 5, 2>.run(operands)
+        case (6, 2): ByteDotTile<AVX512VNNI, Code, Zero, 6, 2>.run(operands)
+        case (7, 2): ByteDotTile<AVX512VNNI, Code, Zero, 7, 2>.run(operands)
+        case (8, 2): ByteDotTile<AVX512VNNI, Code, Zero, 8, 2>.run(operands)
+        case (9, 2): ByteDotTile<AVX512VNNI, Code, Zero, 9, 2>.run(operands)
+        case (10, 2): ByteDotTile<AVX512VNNI, Code, Zero, 10, 2>.run(operands)
+        case (11, 2): ByteDotTile<AVX512VNNI, Code, Zero, 11, 2>.run(operands)
+        case (_, 2): ByteDotTile<AVX512VNNI, Code, Zero, 12, 2>.run(operands)
         case (1, _): ByteDotTile<AVX512VNNI, Code, Zero, 1, 1>.run(operands)
         case (2, _): ByteDotTile<AVX512VNNI, Code, Zero, 2, 1>.run(operands)
         case (3, _): ByteDotTile<AVX512VNNI, Code, Zero, 3, 1>.run(operands)

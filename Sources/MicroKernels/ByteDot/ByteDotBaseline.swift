@@ -17,6 +17,7 @@ extension Baseline: ByteDotSet {
         UInt64(cp_rounded_bytes4(values.lowHalf)) | UInt64(cp_rounded_bytes4(values.highHalf)) << 32
     }
 
+    @inline(__always) static var sharedPanels: Int { 1 }
     @inline(__always) static func panelsTogether(rows: Int) -> Int { 1 }
 
     @inline(__always)

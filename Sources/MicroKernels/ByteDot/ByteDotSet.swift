@@ -18,10 +18,12 @@ public protocol ByteDotSet: RoundingArithmetic, ColumnArithmetic {
     /// Eight numbers within a byte to the nearest whole one, even ones in the middle.
     static func roundedBytes(_ values: SIMD8<Float>) -> UInt64
 
-    /// Runs one register tile; each set lists the shapes that fill its registers without spilling. `panels` is 1 or
-    /// ``panelsTogether(rows:)``.
+    /// Runs one register tile; each set lists the shapes that fill its registers without spilling. `panels` is 1,
+    /// ``sharedPanels``, or a power of two up to ``panelsTogether(rows:)``.
     static func tile<Code: ByteDotCode, Zero: ZeroPointRule>(
         _: Code.Type, _: Zero.Type, rows: Int, panels: Int, _ operands: ByteDotOperands)
+    /// The most panels that several tiles of rows take together.
+    static var sharedPanels: Int { get }
     /// Panels taken together by a lone tile of rows, so that enough sums are in flight to hide their latency.
     static func panelsTogether(rows: Int) -> Int
 }
@@ -58,7 +60,8 @@ extension ByteDotSet {
     public static func panelsTogether(_ sweep: PanelSweep) -> Int {
         // A step is the 64 bytes of four k.
         sweep.tiles.count == 1
-            ? sweep.tuning.streamed(panelsTogether(rows: sweep.tiles.rows), rows: sweep.tiles.rows, rowBytes: 64) : 1
+            ? sweep.tuning.streamed(panelsTogether(rows: sweep.tiles.rows), rows: sweep.tiles.rows, rowBytes: 64)
+            : min(sweep.tuning.sharedPanels, sharedPanels)
     }
 
     /// Tiles add to the accumulators, once for each group of scales.
