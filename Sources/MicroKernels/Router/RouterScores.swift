@@ -77,31 +77,48 @@ public enum SqrtSoftplus: ElementwiseFunction {
     }
 }
 
-/// values ← function(values), the last vector in part.
+/// The first `count` of sixteen values, the others `beyond`. Layers of eight experts are common, so eight are no single ones.
+@_alwaysEmitIntoClient @inline(__always)
+func firstOfSixteen(_ values: UnsafePointer<Float>, _ count: Int, beyond: Float) -> SIMD16<Float> {
+    if count >= 16 { return UnsafeRawPointer(values).loadUnaligned(as: SIMD16<Float>.self) }
+    var part = SIMD16<Float>(repeating: beyond)
+    var lane = 0
+    if count >= 8 {
+        part.lowHalf = UnsafeRawPointer(values).loadUnaligned(as: SIMD8<Float>.self)
+        lane = 8
+    }
+    while lane < count {
+        part[lane] = values[lane]
+        lane &+= 1
+    }
+    return part
+}
+
+/// The other way round.
+@_alwaysEmitIntoClient @inline(__always)
+func storeFirst(_ count: Int, of part: SIMD16<Float>, to values: UnsafeMutablePointer<Float>) {
+    let place = UnsafeMutableRawPointer(values)
+    if count >= 16 { return place.storeBytes(of: part, as: SIMD16<Float>.self) }
+    var lane = 0
+    if count >= 8 {
+        place.storeBytes(of: part.lowHalf, as: SIMD8<Float>.self)
+        lane = 8
+    }
+    while lane < count {
+        values[lane] = part[lane]
+        lane &+= 1
+    }
+}
+
+/// values ← function(values)
 @_alwaysEmitIntoClient @inline(__always)
 func applyInPlace<ISA: InstructionSet, Function: ElementwiseFunction>(
     _: ISA.Type, _: Function.Type, _ values: UnsafeMutablePointer<Float>, _ count: Int
 ) {
-    typealias V = SIMD16<Float>
     var index = 0
     while index < count {
-        let place = UnsafeMutableRawPointer(values + index)
-        if index &+ 16 <= count {
-            place.storeBytes(of: Function.apply(ISA.self, place.loadUnaligned(as: V.self)), as: V.self)
-        } else {
-            var part = V(repeating: 0)
-            var lane = 0
-            while index &+ lane < count {
-                part[lane] = values[index &+ lane]
-                lane &+= 1
-            }
-            part = Function.apply(ISA.self, part)
-            lane = 0
-            while index &+ lane < count {
-                values[index &+ lane] = part[lane]
-                lane &+= 1
-            }
-        }
+        let part = firstOfSixteen(values + index, count &- index, beyond: 0)
+        storeFirst(count &- index, of: Function.apply(ISA.self, part), to: values + index)
         index &+= 16
     }
 }
@@ -125,23 +142,8 @@ func sumOfExponentials<ISA: InstructionSet>(
 func shiftedExponential<ISA: InstructionSet>(
     _: ISA.Type, _ row: UnsafePointer<Float>, _ index: Int, _ count: Int, _ highest: Float
 ) -> SIMD16<Float> {
-    typealias V = SIMD16<Float>
-    let zero = V(repeating: 0)
-    var z = zero
-    var beyond = zero
-    if index &+ 16 <= count {
-        z = UnsafeRawPointer(row + index).loadUnaligned(as: V.self)
-    } else {
-        beyond = V(repeating: 1)
-        var lane = 0
-        while index &+ lane < count {
-            z[lane] = row[index &+ lane]
-            beyond[lane] = 0
-            lane &+= 1
-        }
-    }
-    let e = exponential(ISA.self, z - V(repeating: highest))
-    return e.replacing(with: zero, where: beyond .!= zero)
+    let z = firstOfSixteen(row + index, count &- index, beyond: -.infinity)
+    return exponential(ISA.self, z - SIMD16(repeating: highest))
 }
 
 /// The tree: lanes i and i + 8, then i and i + 4, i + 2, i + 1.
@@ -174,11 +176,7 @@ func exponentials<ISA: InstructionSet>(
     var index = 0
     while index < count {
         let e = shiftedExponential(ISA.self, values, index, count, highest)
-        var lane = 0
-        while lane < 16 && index &+ lane < count {
-            values[index &+ lane] = e[lane]
-            lane &+= 1
-        }
+        storeFirst(count &- index, of: e, to: values + index)
         index &+= 16
     }
 }
