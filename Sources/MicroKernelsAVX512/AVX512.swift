@@ -146,8 +146,6 @@ enum AVX512: InstructionSet, FusedArithmetic {
         switch (rows, panels) {
         case (1, 4): CodedTile<AVX512, Code, 1, 4>.run(coding, operands, scratch)
         case (2, 4): CodedTile<AVX512, Code, 2, 4>.run(coding, operands, scratch)
-        case (1, 2): CodedTile<AVX512, Code, 1, 2>.run(coding, operands, scratch)
-        case (2, 2): CodedTile<AVX512, Code, 2, 2>.run(coding, operands, scratch)
         case (3, 2): CodedTile<AVX512, Code, 3, 2>.run(coding, operands, scratch)
         case (4, 2): CodedTile<AVX512, Code, 4, 2>.run(coding, operands, scratch)
         case (5, 2): CodedTile<AVX512, Code, 5, 2>.run(coding, operands, scratch)
