@@ -124,7 +124,7 @@ enum Baseline: InstructionSet {
         case .float32: rows(Float32Row.self, Streaming.self, count, panels, operands)
         case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
         case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
-        case .coded, .byteDot, .bfloat16Pairs: break
+        case .coded, .byteDot, .bfloat16Pairs, .wideBFloat16: break
         }
     }
 

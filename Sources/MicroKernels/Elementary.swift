@@ -1,10 +1,24 @@
-/// exp(x) in fp32 within about one unit in the last place, the same operations on every instruction set.
-///
-/// x = n ln 2 + r with |r| ≤ ½ ln 2; eʳ by a polynomial of degree 6 fitted to that interval with a relative error of 4e-9 (the
-/// rounding of its evaluation dominates); the exponent n goes in as bits. Results below the normal range are 0, arguments above
-/// 88.3 give what 88.3 gives, about 2·10³⁸; NaN stays NaN.
+/// exp(x) in fp32 within about one unit in the last place, the same operations on every instruction set. Results below the normal
+/// range are 0, arguments above 88.3 give what 88.3 gives, about 2·10³⁸; NaN stays NaN.
 @_alwaysEmitIntoClient @inline(__always)
 func exponential<ISA: VectorArithmetic>(_: ISA.Type, _ argument: SIMD16<Float>) -> SIMD16<Float> {
+    typealias V = SIMD16<Float>
+    let result = normalExponential(ISA.self, argument)
+    return result.replacing(with: V(repeating: 0), where: argument .< V(repeating: -87.3))
+}
+
+/// 1 + exp(x), as in logistic functions. What ``exponential(_:_:)`` makes 0, some 10⁻³⁸, is nothing beside 1.
+@_alwaysEmitIntoClient @inline(__always)
+func onePlusExponential<ISA: VectorArithmetic>(_: ISA.Type, _ argument: SIMD16<Float>) -> SIMD16<Float> {
+    SIMD16(repeating: 1) + normalExponential(ISA.self, argument)
+}
+
+/// As ``exponential(_:_:)``, but arguments below -87.3 give what -87.3 gives.
+///
+/// x = n ln 2 + r with |r| ≤ ½ ln 2; eʳ by a polynomial of degree 6 fitted to that interval with a relative error of 4e-9 (the
+/// rounding of its evaluation dominates); the exponent n goes in as bits.
+@_alwaysEmitIntoClient @inline(__always)
+func normalExponential<ISA: VectorArithmetic>(_: ISA.Type, _ argument: SIMD16<Float>) -> SIMD16<Float> {
     typealias V = SIMD16<Float>
     var x = argument
     x.replace(with: V(repeating: -87.3), where: x .< V(repeating: -87.3))
@@ -23,8 +37,7 @@ func exponential<ISA: VectorArithmetic>(_: ISA.Type, _ argument: SIMD16<Float>) 
     p = ISA.multiplyAdd(V(repeating: 1), p, r)
     p = ISA.multiplyAdd(V(repeating: 1), p, r)
     let exponent = unsafeBitCast(shifted, to: SIMD16<Int32>.self) &<< 23
-    let result = unsafeBitCast(unsafeBitCast(p, to: SIMD16<Int32>.self) &+ exponent, to: V.self)
-    return result.replacing(with: V(repeating: 0), where: argument .< V(repeating: -87.3))
+    return unsafeBitCast(unsafeBitCast(p, to: SIMD16<Int32>.self) &+ exponent, to: V.self)
 }
 
 /// An expert's elementwise function over sixteen values: one vector of AVX-512, two or four of the others, which fill the time that each
@@ -37,8 +50,7 @@ public protocol ElementwiseFunction {
 public enum Silu: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
     public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD16<Float>) -> SIMD16<Float> {
-        let e = exponential(ISA.self, SIMD16<Float>(repeating: 0) - a)
-        return a / (SIMD16<Float>(repeating: 1) + e)
+        a / onePlusExponential(ISA.self, SIMD16<Float>(repeating: 0) - a)
     }
 }
 
@@ -74,7 +86,7 @@ public enum GeluTanh: ElementwiseFunction {
     public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD16<Float>) -> SIMD16<Float> {
         typealias V = SIMD16<Float>
         let cubic = ISA.multiplyAdd(V(repeating: -1.595_769_12), a * a, V(repeating: -0.071_354_816_3))
-        return a / (V(repeating: 1) + exponential(ISA.self, a * cubic))
+        return a / onePlusExponential(ISA.self, a * cubic)
     }
 }
 
@@ -82,7 +94,7 @@ public enum GeluTanh: ElementwiseFunction {
 public enum QuickGelu: ElementwiseFunction {
     @_alwaysEmitIntoClient @inline(__always)
     public static func apply<ISA: VectorArithmetic>(_: ISA.Type, _ a: SIMD16<Float>) -> SIMD16<Float> {
-        a / (SIMD16<Float>(repeating: 1) + exponential(ISA.self, a * SIMD16<Float>(repeating: -1.702)))
+        a / onePlusExponential(ISA.self, a * SIMD16<Float>(repeating: -1.702))
     }
 }
 
@@ -114,8 +126,7 @@ func clampedGate<ISA: VectorArithmetic>(
     let g = gate.replacing(with: limit, where: gate .> limit)
     var u = up.replacing(with: limit, where: up .> limit)
     u = u.replacing(with: lowest, where: u .< lowest)
-    let e = exponential(ISA.self, g * V(repeating: 0 - clamp.alpha))
-    return (u + V(repeating: clamp.offset)) * (g / (V(repeating: 1) + e))
+    return (u + V(repeating: clamp.offset)) * (g / onePlusExponential(ISA.self, g * V(repeating: 0 - clamp.alpha)))
 }
 
 /// Bounds and constants of a clamped gate.

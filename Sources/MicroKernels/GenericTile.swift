@@ -16,6 +16,8 @@ public func runGenericTile<ISA: InstructionSet>(
     withUnsafeMutableBytes(of: &storage) { storage in
         let sums = storage.baseAddress!.assumingMemoryBound(to: ISA.Vector.self)
         let rowBytes = format.rowBytes
+        let panelsPerRow = format.panelsPerRow
+        let perRow: Int = perPanel &* panelsPerRow
         let stride = operands.panelStride
         var a = operands.a
         var b = operands.b
@@ -25,12 +27,15 @@ public func runGenericTile<ISA: InstructionSet>(
         while k < operands.depth {
             var panel = 0
             while panel < panels {
-                cp_prefetch_far(streams ? b + (panel &* stride &+ ahead) : next + panel &* operands.nextStride)
-                panel &+= 1
+                cp_prefetch_far(
+                    streams
+                        ? b + (panel / panelsPerRow &* stride &+ ahead)
+                        : next + panel / panelsPerRow &* operands.nextStride)
+                panel &+= panelsPerRow
             }
             var v = 0
             while v < vectors {
-                let column = genericColumns(ISA.self, format, b + (v / perPanel) &* stride, v % perPanel)
+                let column = genericColumns(ISA.self, format, b + (v / perRow) &* stride, v % perRow)
                 var r = 0
                 while r < rows {
                     let at: Int = v &* rows &+ r
@@ -61,7 +66,7 @@ public func runGenericTile<ISA: InstructionSet>(
     }
 }
 
-/// Vector `index` of a row's 16 columns of numbers.
+/// Vector `index` of a row's columns of numbers.
 @_alwaysEmitIntoClient @inline(__always)
 func genericColumns<ISA: InstructionSet>(
     _: ISA.Type, _ format: PanelFormat, _ row: UnsafeRawPointer, _ index: Int
@@ -69,6 +74,7 @@ func genericColumns<ISA: InstructionSet>(
     switch format {
     case .bfloat16: BFloat16Row.columns(ISA.self, row, index)
     case .float16: Float16Row.columns(ISA.self, row, index)
+    case .wideBFloat16: WideBFloat16Row.columns(ISA.self, row, index)
     case .float32, .coded, .byteDot, .bfloat16Pairs: Float32Row.columns(ISA.self, row, index)
     }
 }

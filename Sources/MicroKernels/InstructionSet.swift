@@ -42,6 +42,8 @@ extension FusedArithmetic {
 public protocol InstructionSet: ColumnArithmetic {
     /// As ``ColumnArithmetic/bfloat16Columns(_:_:)``, of an fp16 panel.
     static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
+    /// Likewise of the 32 columns of two bf16 panels side by side.
+    static func wideBFloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector
 
     /// Vector number `index` of the 16 columns at four of a chunk's eight k, the first four or the last (see ``PanelCode``):
     /// four-bit codes by the table, E4M3 numbers divided by 256.
@@ -71,17 +73,44 @@ public protocol InstructionSet: ColumnArithmetic {
     /// Up to eight rows of eight columns each from `rows`, 64 bytes apart, to eight columns of `count` rows, `stride` floats apart.
     static func transpose(
         _ rows: UnsafePointer<Float>, count: Int, to columns: UnsafeMutablePointer<Float>, stride: Int)
+    /// Eight rows of sixteen columns, likewise.
+    static func transpose(
+        _ rows: InlineArray<8, SIMD16<Float>>, count: Int, to columns: UnsafeMutablePointer<Float>, stride: Int)
     /// Panels of numbers taken together for a tile of few rows, so that enough multiply-adds are in flight to hide their latency.
     static func panelsTogether(_ format: PanelFormat, rows: Int) -> Int
 }
 
-/// How weights and activations lie in memory, the same for every instruction set.
+extension InstructionSet {
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func transpose(
+        _ rows: InlineArray<8, SIMD16<Float>>, count: Int, to columns: UnsafeMutablePointer<Float>, stride: Int
+    ) {
+        withUnsafeBytes(of: rows) { rows in
+            let first = rows.baseAddress!.assumingMemoryBound(to: Float.self)
+            transpose(first, count: count, to: columns, stride: stride)
+            transpose(first + 8, count: count, to: columns + 8 &* stride, stride: stride)
+        }
+    }
+
+    /// Vectors of at most eight lanes: words' halves as in one panel, whose word i holds columns i and 8 + i.
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func wideBFloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
+        let perPanel: Int = 16 / Vector.scalarCount
+        let words: UnsafeRawPointer = row + (index % perPanel) &* Vector.scalarCount &* 4
+        return bfloat16Columns(words, index / perPanel &* (perPanel / 2))
+    }
+}
+
+/// How weights and activations lie in memory, the same for every instruction set, but for bf16.
 ///
 /// Weights are packed in panels of 16 output columns: for each k, the 16 columns' weights side by side, so that a panel is one
 /// stream. A gated expert's panel holds 8 gate columns, then the 8 up columns of the same indices, and the activation finds
 /// both in one tile. Panels of bf16 keep column i in the low and column 8 + i in the high half of word i, which makes widening one
-/// shift and one mask; those of fp16 keep the columns in order, as the instruction that widens them takes them. Panels of bf16 pairs hold
-/// two k in a row: word i is column i's number of the first k in its low half, of the second in its high half.
+/// shift and one mask. Where a vector holds a whole row, two panels share each row of 64 bytes, column i of the first in the low and
+/// of the second in the high half of word i: the same two instructions then make a row of either, whereas one panel's would want a
+/// look-up each; and two panels' sums are one stream of memory. Panels of fp16 keep the columns in order, as the instruction that
+/// widens them takes them. Panels of bf16 pairs hold two k in a row: word i is column i's number of the first k in its low half, of the
+/// second in its high half.
 ///
 /// Activations are packed in tiles of a few rows; within a tile, for each k, the rows' values side by side, so that a tile too is one
 /// stream, which the processor fetches ahead by itself. (Rows one after the other would be as many streams as there are rows, each
@@ -89,6 +118,8 @@ public protocol InstructionSet: ColumnArithmetic {
 public enum PanelLayout {
     /// Output columns in a panel.
     public static let width = 16
+    /// Panels that may share their rows.
+    public static let mostPanelsPerRow = 2
     /// Columns of each kind in a gated panel.
     public static let half = 8
     /// The length of a reduction block. An output element is Σ over blocks of (Σ over k in the block, in order, by fused
@@ -103,7 +134,7 @@ public enum PanelLayout {
 public struct TileOperands {
     /// Activations: for each k, the tile's rows.
     public var a: UnsafePointer<Float>
-    /// The first panel's rows of this block, and the distance to the next panel in bytes.
+    /// The first panel's rows of this block, and the distance to the next panel in bytes, or to the next two that share rows.
     public var b: UnsafeRawPointer
     public var panelStride: Int
     /// k values in this block, 256 or fewer.
@@ -113,7 +144,7 @@ public struct TileOperands {
     public var cPanelStride: Int
     /// Whether c holds earlier blocks' sum.
     public var accumulate: Bool
-    /// Weights to ask for meanwhile, from `next` on and for each panel `nextStride` further: `nextStep` bytes for each k, or, where
+    /// Weights to ask for meanwhile, from `next` on and for each panel, or two, `nextStride` further: `nextStep` bytes for each k, or, where
     /// the tile streams, a whole row.
     public var next: UnsafeRawPointer
     public var nextStep: Int

@@ -49,36 +49,35 @@ public struct PackRows {
 /// Rows by eight and k by sixteen, a cache line of fp32: read, widened, scaled, turned to columns.
 @_alwaysEmitIntoClient @inline(__always)
 public func packRows<ISA: InstructionSet>(_: ISA.Type, _ pack: PackRows) {
-    // Eight rows of sixteen values, at the distance that `transpose` expects.
-    var square = InlineArray<8, SIMD16<Float>>(repeating: SIMD16(repeating: 0))
-    withUnsafeMutableBytes(of: &square) { square in
-        let staged = square.baseAddress!.assumingMemoryBound(to: Float.self)
-        let whole = pack.depth & ~15
-        var first = 0
-        while first < pack.rows {
-            let rows = min(pack.rows &- first, 8)
-            if pack.bfloat16 {
-                packLines(ISA.self, BFloat16Values.self, pack, first, rows, whole, staged)
-            } else {
-                packLines(ISA.self, Float32Values.self, pack, first, rows, whole, staged)
-            }
-            var k = whole
-            while k < pack.depth {
-                let width = min(pack.depth &- k, 8)
-                let place = pack.column(k) + first
-                var row = 0
-                while row < rows {
-                    stage(ISA.self, pack, row: first &+ row, k: k, width: width, into: staged + row &* 16)
-                    var i = 0
-                    while i < width {
-                        place[i &* pack.rows &+ row] = staged[row &* 16 &+ i]
-                        i &+= 1
-                    }
-                    row &+= 1
+    let whole = pack.depth & ~15
+    var first = 0
+    while first < pack.rows {
+        let rows = min(pack.rows &- first, 8)
+        if pack.bfloat16 {
+            packLines(ISA.self, BFloat16Values.self, pack, first, rows, whole)
+        } else {
+            packLines(ISA.self, Float32Values.self, pack, first, rows, whole)
+        }
+        first &+= 8
+    }
+    var values = SIMD8<Float>(repeating: 0)
+    withUnsafeMutableBytes(of: &values) { values in
+        let staged = values.baseAddress!.assumingMemoryBound(to: Float.self)
+        var k = whole
+        while k < pack.depth {
+            let width = min(pack.depth &- k, 8)
+            let place = pack.column(k)
+            var row = 0
+            while row < pack.rows {
+                stage(ISA.self, pack, row: row, k: k, width: width, into: staged)
+                var i = 0
+                while i < width {
+                    place[i &* pack.rows &+ row] = staged[i]
+                    i &+= 1
                 }
-                k &+= 8
+                row &+= 1
             }
-            first &+= 8
+            k &+= 8
         }
     }
 }
@@ -110,12 +109,12 @@ public enum BFloat16Values: SourceValues {
 /// The first `depth` values, a multiple of sixteen, of up to eight rows from `first` on.
 @_alwaysEmitIntoClient @inline(__always)
 func packLines<ISA: InstructionSet, Values: SourceValues>(
-    _: ISA.Type, _: Values.Type, _ pack: PackRows, _ first: Int, _ rows: Int, _ depth: Int,
-    _ staged: UnsafeMutablePointer<Float>
+    _: ISA.Type, _: Values.Type, _ pack: PackRows, _ first: Int, _ rows: Int, _ depth: Int
 ) {
     // Eight rows are eight short streams, which processors' own prefetchers start on late.
     let ahead = 512
-    var sources = InlineArray<8, UnsafeRawPointer>(repeating: pack.source)
+    // Where fewer are left, the last one stands for those that are not there.
+    var sources = InlineArray<8, UnsafeRawPointer>(repeating: pack.row(first &+ rows &- 1))
     var row = 0
     while row < rows {
         let source = pack.row(first &+ row)
@@ -129,19 +128,17 @@ func packLines<ISA: InstructionSet, Values: SourceValues>(
     }
     var k = 0
     while k < depth {
-        row = 0
-        while row < rows {
+        var values = InlineArray<8, SIMD16<Float>>(repeating: SIMD16(repeating: 0))
+        for row in 0..<8 {
             let place: UnsafeRawPointer = sources[row] + k &* Values.bytes
             // Past the row's end this asks for a line of a neighbour's, or for nothing: a prefetch never faults.
             cp_prefetch(place + ahead)
-            var values = Values.load(place)
-            if let factors = pack.factors { values *= factors[first &+ row] }
-            UnsafeMutableRawPointer(staged + row &* 16).storeBytes(of: values, as: SIMD16<Float>.self)
-            row &+= 1
+            values[row] = Values.load(place)
         }
-        let column = pack.column(k) + first
-        ISA.transpose(staged, count: rows, to: column, stride: pack.rows)
-        ISA.transpose(staged + 8, count: rows, to: column + 8 &* pack.rows, stride: pack.rows)
+        if let factors = pack.factors {
+            for row in 0..<8 { values[row] *= factors[first &+ min(row, rows &- 1)] }
+        }
+        ISA.transpose(values, count: rows, to: pack.column(k) + first, stride: pack.rows)
         k &+= 16
     }
 }

@@ -6,6 +6,8 @@ public enum PanelFormat: Sendable, Hashable {
     case byteDot(PanelCoding)
     /// bf16 numbers laid out for products of pairs (see ``PanelLayout``); an odd last k is paired with zeros.
     case bfloat16Pairs
+    /// bf16 numbers of two panels side by side (see ``PanelLayout``), for vectors of a whole row.
+    case wideBFloat16
 
     @_alwaysEmitIntoClient @inline(__always)
     public var isFloat32: Bool { if case .float32 = self { true } else { false } }
@@ -18,21 +20,24 @@ public enum PanelFormat: Sendable, Hashable {
     public var roundsActivations: Bool {
         switch self {
         case .byteDot, .bfloat16Pairs: true
-        case .float32, .bfloat16, .float16, .coded: false
+        case .float32, .bfloat16, .float16, .coded, .wideBFloat16: false
         }
     }
+    /// Neighbouring panels whose numbers of one k lie side by side. Their number is a matrix's number of panels' divisor.
+    @_alwaysEmitIntoClient @inline(__always)
+    public var panelsPerRow: Int { if case .wideBFloat16 = self { 2 } else { 1 } }
 
-    /// Bytes of the codes or numbers of 16 columns at one k.
+    /// Bytes of the codes or numbers of a row's panels at one k.
     @_alwaysEmitIntoClient @inline(__always)
     public var rowBytes: Int {
         switch self {
-        case .float32: 64
+        case .float32, .wideBFloat16: 64
         case .bfloat16, .float16, .bfloat16Pairs: 32
         case .coded(let coding), .byteDot(let coding): coding.chunkBytes / PanelCoding.chunk
         }
     }
 
-    /// Bytes of a panel's reduction block of `depth` values of k. Not inlined, like ``panelBytes(_:)``: the compiler would leave bodies of it in
+    /// Bytes of a reduction block of `depth` values of k of a row's panels. Not inlined, like ``panelBytes(_:)``: the compiler would leave bodies of it in
     /// the modules of instruction sets, under one name.
     public func blockBytes(_ depth: Int) -> Int {
         switch self {
@@ -46,7 +51,8 @@ public enum PanelFormat: Sendable, Hashable {
     /// Bytes of a panel of `depth` values of k: its blocks one after the other, all but the last of full length.
     public func panelBytes(_ depth: Int) -> Int {
         let rest: Int = depth & 255
-        return (depth >> 8) &* blockBytes(PanelLayout.block) &+ (rest == 0 ? 0 : blockBytes(rest))
+        let bytes: Int = (depth >> 8) &* blockBytes(PanelLayout.block) &+ (rest == 0 ? 0 : blockBytes(rest))
+        return bytes / panelsPerRow
     }
 }
 

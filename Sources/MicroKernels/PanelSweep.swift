@@ -86,12 +86,13 @@ public struct SweepTuning: Sendable, Hashable {
     }
 
     /// Panels for a lone tile of which `preferred`, a power of two, would suit the arithmetic. That counts from so many rows on that
-    /// a row of weights, 8 bytes a cycle at best, does not take longer to read than to multiply.
+    /// a row of weights, 8 bytes a cycle at best, does not take longer to read than to multiply; then eight sums at least hide the
+    /// latency of two multiply-adds a cycle.
     @_alwaysEmitIntoClient @inline(__always)
     func streamed(_ preferred: Int, rows: Int, rowBytes: Int) -> Int {
-        if rows &* 8 > rowBytes { return preferred }
+        let sums = rows &* 8 > rowBytes ? 8 : 0
         var panels = preferred
-        while panels > streamPanels && panels > 1 { panels >>= 1 }
+        while panels > streamPanels && panels > 1 && panels / 2 &* rows >= sums { panels >>= 1 }
         return panels
     }
 }
@@ -147,6 +148,8 @@ public enum ActivationCode: UInt8, Sendable {
 @_alwaysEmitIntoClient @inline(__always)
 public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
     let panelStride = sweep.format.panelBytes(sweep.depth)
+    let perRow = sweep.format.panelsPerRow
+    let rowStride: Int = panelStride &* perRow
     let fullBlock = sweep.format.blockBytes(PanelLayout.block)
     let split = sweep.tiles
     let blocks = PanelLayout.blocks(sweep.depth)
@@ -159,15 +162,16 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
         single && (specialised || !sweep.format.isCoded)
         ? ISA.streamingPanels(sweep.format, rows: split.rows, sweep.tuning) : 0
     let direct =
-        sweep.format.isFloat32 || sweep.format.isBFloat16 && !single && split.count <= sweep.tuning.directTiles
+        sweep.format.isFloat32 || perRow > 1
+        || sweep.format.isBFloat16 && !single && split.count <= sweep.tuning.directTiles
     let widen = streaming == 0 && !direct
-    let together = streaming == 0 ? sweep.tuning.sharedPanels : streaming
+    let together = max(streaming == 0 ? sweep.tuning.sharedPanels : streaming, perRow)
     let nextStep: Int = sweep.format.rowBytes / split.count
     let isNear = streaming != 0 && sweep.tuning.streamAhead > 0 && !sweep.format.isCoded
 
     var panel = sweep.panels.lowerBound
     while panel < sweep.panels.upperBound {
-        let group = panel &+ together <= sweep.panels.upperBound ? together : 1
+        let group = panel &+ together <= sweep.panels.upperBound ? together : perRow
         let stream: UnsafeRawPointer = sweep.weights + panel &* panelStride
         var block = 0
         while block < blocks {
@@ -198,9 +202,9 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
                 let first = split.start(tile)
                 let operands = TileOperands(
                     a: sweep.activations + (tile &* sweep.tileStride &+ block &* sweep.blockStride), b: b,
-                    panelStride: widen ? PanelLayout.block &* 64 : panelStride, depth: depth,
+                    panelStride: widen ? PanelLayout.block &* 64 : rowStride, depth: depth,
                     c: sweep.accumulators + first &* 16, cPanelStride: cPanelStride, accumulate: block > 0,
-                    next: next + tile &* nextStep &* depth, nextStep: nextStep, nextStride: panelStride)
+                    next: next + tile &* nextStep &* depth, nextStep: nextStep, nextStride: rowStride)
                 let rows = split.start(tile &+ 1) &- first
                 if !specialised {
                     ISA.genericTile(
@@ -216,12 +220,7 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
             }
             block &+= 1
         }
-        var member = 0
-        while member < group {
-            finishPanel(
-                ISA.self, sweep, panel: panel &+ member, sums: sweep.accumulators + member &* cPanelStride)
-            member &+= 1
-        }
+        finishPanels(ISA.self, sweep, panel..<panel &+ group, sums: sweep.accumulators)
         panel &+= group
     }
 }
@@ -248,7 +247,7 @@ func widenRows<ISA: InstructionSet>(
     case .float32: break
     case .bfloat16: widenRows(ISA.self, BFloat16Row.self, source, depth: depth, into: target)
     case .float16: widenRows(ISA.self, Float16Row.self, source, depth: depth, into: target)
-    case .byteDot, .bfloat16Pairs: break
+    case .byteDot, .bfloat16Pairs, .wideBFloat16: break
     case .coded(let coding):
         switch coding.code {
         case .float8E4M3: widenCodes(ISA.self, Float8Columns.self, coding, source, depth: depth, into: target)
@@ -280,42 +279,65 @@ func widenRows<ISA: InstructionSet, Row: PanelRow>(
     }
 }
 
-/// Adds the bias and does what the epilogue says with one panel's sums, [rows][16].
+/// Does what the epilogue says with some panels' sums, [panels][rows][16].
 @_alwaysEmitIntoClient @inline(__always)
-func finishPanel<ISA: InstructionSet>(
-    _: ISA.Type, _ sweep: PanelSweep, panel: Int, sums: UnsafeMutablePointer<Float>
+func finishPanels<ISA: InstructionSet>(
+    _: ISA.Type, _ sweep: PanelSweep, _ panels: Range<Int>, sums: UnsafeMutablePointer<Float>
 ) {
-    addBiases(sweep, panel: panel, sums: sums)
+    activate(ISA.self, sweep, panels, sums)
+    var panel = panels.lowerBound
+    var place = sums
+    while panel < panels.upperBound {
+        switch sweep.epilogue {
+        case .activate(_, let gated, let tiles, let tileStride):
+            let column: Int = panel &* (gated ? 8 : 16)
+            turnColumns(ISA.self, sweep, column: column, place, tiles, tileStride)
+            if !gated { turnColumns(ISA.self, sweep, column: column &+ 8, place + 8, tiles, tileStride) }
+        case .activateClamped(_, let tiles, let tileStride):
+            turnColumns(ISA.self, sweep, column: panel &* 8, place, tiles, tileStride)
+        case .store(let output, let columns):
+            storePanel(sweep, panel: panel, sums: place, to: output, columns: columns)
+        case .keep(let kept):
+            keepPanel(sweep, panel: panel, sums: place, to: kept)
+        }
+        panel &+= 1
+        place += sweep.tiles.rows &* 16
+    }
+}
+
+/// Adds the biases and activates, where the epilogue does. All panels' rows are one run: a lone row's gates would fill half a vector, and
+/// each panel wait for the latency of its own.
+@_alwaysEmitIntoClient @inline(__always)
+func activate<ISA: VectorArithmetic>(
+    _: ISA.Type, _ sweep: PanelSweep, _ panels: Range<Int>, _ sums: UnsafeMutablePointer<Float>
+) {
+    addBiases(sweep, panels, sums)
+    let rows: Int = sweep.tiles.rows &* panels.count
     switch sweep.epilogue {
-    case .activate(let code, let gated, let tiles, let tileStride):
-        activate(ISA.self, code, gated: gated, rows: sweep.tiles.rows, sums)
-        let column: Int = panel &* (gated ? 8 : 16)
-        turnColumns(ISA.self, sweep, column: column, sums, tiles, tileStride)
-        if !gated { turnColumns(ISA.self, sweep, column: column &+ 8, sums + 8, tiles, tileStride) }
-    case .activateClamped(let clamp, let tiles, let tileStride):
-        activateClamped(ISA.self, clamp, rows: sweep.tiles.rows, sums)
-        turnColumns(ISA.self, sweep, column: panel &* 8, sums, tiles, tileStride)
-    case .store(let output, let columns):
-        storePanel(sweep, panel: panel, sums: sums, to: output, columns: columns)
-    case .keep(let kept):
-        keepPanel(sweep, panel: panel, sums: sums, to: kept)
+    case .activate(let code, let gated, _, _): activate(ISA.self, code, gated: gated, rows: rows, sums)
+    case .activateClamped(let clamp, _, _): activateClamped(ISA.self, clamp, rows: rows, sums)
+    case .store, .keep: break
     }
 }
 
 @_alwaysEmitIntoClient @inline(__always)
-func addBiases(_ sweep: PanelSweep, panel: Int, sums: UnsafeMutablePointer<Float>) {
+func addBiases(_ sweep: PanelSweep, _ panels: Range<Int>, _ sums: UnsafeMutablePointer<Float>) {
     guard let biases = sweep.biases else { return }
-    let raw = UnsafeMutableRawPointer(sums)
-    let bias = UnsafeRawPointer(biases + panel &* 16)
-    let low = bias.loadUnaligned(as: SIMD8<Float>.self)
-    let high = (bias + 32).loadUnaligned(as: SIMD8<Float>.self)
-    var row = 0
-    while row < sweep.tiles.rows {
-        let place = raw + row &* 64
-        place.storeBytes(of: place.loadUnaligned(as: SIMD8<Float>.self) + low, as: SIMD8<Float>.self)
-        let upper = place + 32
-        upper.storeBytes(of: upper.loadUnaligned(as: SIMD8<Float>.self) + high, as: SIMD8<Float>.self)
-        row &+= 1
+    var place = UnsafeMutableRawPointer(sums)
+    var panel = panels.lowerBound
+    while panel < panels.upperBound {
+        let bias = UnsafeRawPointer(biases + panel &* 16)
+        let low = bias.loadUnaligned(as: SIMD8<Float>.self)
+        let high = (bias + 32).loadUnaligned(as: SIMD8<Float>.self)
+        var row = 0
+        while row < sweep.tiles.rows {
+            place.storeBytes(of: place.loadUnaligned(as: SIMD8<Float>.self) + low, as: SIMD8<Float>.self)
+            let upper = place + 32
+            upper.storeBytes(of: upper.loadUnaligned(as: SIMD8<Float>.self) + high, as: SIMD8<Float>.self)
+            place += 64
+            row &+= 1
+        }
+        panel &+= 1
     }
 }
 

@@ -81,34 +81,32 @@ public func sweepRounded<ISA: RoundingArithmetic>(_: ISA.Type, _ sweep: PanelSwe
                     weights: source, panels: group, panelStride: panelStride, next: next))
             block &+= 1
         }
-        var member = 0
-        while member < group {
-            finishRounded(
-                ISA.self, sweep, panel: panel &+ member,
-                sums: sweep.accumulators + member &* sweep.tiles.rows &* 16)
-            member &+= 1
-        }
+        finishRounded(ISA.self, sweep, panel..<panel &+ group, sums: sweep.accumulators)
         panel &+= group
     }
 }
 
-/// As ``finishPanel(_:_:panel:sums:)``, with rounded numbers for the next reduction.
+/// As ``finishPanels(_:_:_:sums:)``, with rounded numbers for the next reduction.
 @_alwaysEmitIntoClient @inline(__always)
 func finishRounded<ISA: RoundingArithmetic>(
-    _: ISA.Type, _ sweep: PanelSweep, panel: Int, sums: UnsafeMutablePointer<Float>
+    _: ISA.Type, _ sweep: PanelSweep, _ panels: Range<Int>, sums: UnsafeMutablePointer<Float>
 ) {
-    addBiases(sweep, panel: panel, sums: sums)
-    switch sweep.epilogue {
-    case .activate(let code, let gated, let tiles, let tileStride):
-        activate(ISA.self, code, gated: gated, rows: sweep.tiles.rows, sums)
-        collect(ISA.self, sweep, panel: panel, columns: gated ? 8 : 16, sums, tiles, tileStride)
-    case .activateClamped(let clamp, let tiles, let tileStride):
-        activateClamped(ISA.self, clamp, rows: sweep.tiles.rows, sums)
-        collect(ISA.self, sweep, panel: panel, columns: 8, sums, tiles, tileStride)
-    case .store(let output, let columns):
-        storePanel(sweep, panel: panel, sums: sums, to: output, columns: columns)
-    case .keep(let kept):
-        keepPanel(sweep, panel: panel, sums: sums, to: kept)
+    activate(ISA.self, sweep, panels, sums)
+    var panel = panels.lowerBound
+    var place = sums
+    while panel < panels.upperBound {
+        switch sweep.epilogue {
+        case .activate(_, let gated, let tiles, let tileStride):
+            collect(ISA.self, sweep, panel: panel, columns: gated ? 8 : 16, place, tiles, tileStride)
+        case .activateClamped(_, let tiles, let tileStride):
+            collect(ISA.self, sweep, panel: panel, columns: 8, place, tiles, tileStride)
+        case .store(let output, let columns):
+            storePanel(sweep, panel: panel, sums: place, to: output, columns: columns)
+        case .keep(let kept):
+            keepPanel(sweep, panel: panel, sums: place, to: kept)
+        }
+        panel &+= 1
+        place += sweep.tiles.rows &* 16
     }
 }
 

@@ -3,7 +3,13 @@ import CPlatform
 /// A storage format of panel rows, as a type, so that each register tile is compiled for one.
 public protocol PanelRow {
     static var rowBytes: Int { get }
+    /// Panels side by side in a row, whose vectors are counted through.
+    static var panels: Int { get }
     static func columns<ISA: InstructionSet>(_: ISA.Type, _ row: UnsafeRawPointer, _ index: Int) -> ISA.Vector
+}
+
+extension PanelRow {
+    @_alwaysEmitIntoClient @inline(__always) public static var panels: Int { 1 }
 }
 
 public enum Float32Row: PanelRow {
@@ -31,6 +37,15 @@ public enum Float16Row: PanelRow {
     }
 }
 
+public enum WideBFloat16Row: PanelRow {
+    @_alwaysEmitIntoClient @inline(__always) public static var rowBytes: Int { 64 }
+    @_alwaysEmitIntoClient @inline(__always) public static var panels: Int { 2 }
+    @_alwaysEmitIntoClient @inline(__always)
+    public static func columns<ISA: InstructionSet>(_: ISA.Type, _ row: UnsafeRawPointer, _ index: Int) -> ISA.Vector {
+        ISA.wideBFloat16Columns(row, index)
+    }
+}
+
 /// Whether a tile's weights come from memory for this tile alone, and it asks for all of the next block; or they lie in the
 /// first-level cache, and several tiles share the asking.
 public protocol WeightTraffic {
@@ -51,7 +66,7 @@ public enum Resident: WeightTraffic {
 public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, let rows: Int, let vectors: Int> {
     @_alwaysEmitIntoClient @inline(__always)
     public static func run(_ operands: TileOperands) {
-        let perPanel: Int = 16 / ISA.Vector.scalarCount
+        let perRow: Int = 16 / ISA.Vector.scalarCount &* Row.panels
         let zero = ISA.Vector(repeating: 0)
         var sums = InlineArray<rows, InlineArray<vectors, ISA.Vector>>(repeating: InlineArray(repeating: zero))
         var a = operands.a
@@ -65,15 +80,21 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
         // are: a few rows that stay in registers, a streaming tile of 24 sums.
         let unrolls = rows >= vectors && !(Traffic.streams && rows &* vectors >= 24)
         while unrolls && k &+ 4 <= operands.depth {
-            for p in 0..<vectors / perPanel {
+            for p in 0..<vectors / perRow {
                 if Traffic.streams {
                     let line: UnsafeRawPointer = b + (p &* stride &+ ahead)
                     for l in 0..<Row.rowBytes / 16 { cp_prefetch_far(line + 64 &* l) }
                 } else {
-                    // Two tiles or more share the asking, so four k are 128 bytes at most.
+                    // Two tiles or more share the asking, so four k are 128 bytes at most. Tiles that take two panels' rows have a
+                    // first-level cache with room for what comes next.
                     let line: UnsafeRawPointer = next + p &* operands.nextStride
-                    cp_prefetch_far(line)
-                    cp_prefetch_far(line + 2 &* operands.nextStep)
+                    if vectors > perRow {
+                        cp_prefetch(line)
+                        cp_prefetch(line + 2 &* operands.nextStep)
+                    } else {
+                        cp_prefetch_far(line)
+                        cp_prefetch_far(line + 2 &* operands.nextStep)
+                    }
                 }
             }
             next += 4 &* operands.nextStep
@@ -86,7 +107,7 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
             k &+= 4
         }
         while k < operands.depth {
-            for p in 0..<vectors / perPanel {
+            for p in 0..<vectors / perRow {
                 cp_prefetch_far(Traffic.streams ? b + (p &* stride &+ ahead) : next + p &* operands.nextStride)
             }
             next += operands.nextStep
@@ -104,20 +125,20 @@ public struct Tile<ISA: InstructionSet, Row: PanelRow, Traffic: WeightTraffic, l
         _ a: UnsafePointer<Float>, _ b: UnsafeRawPointer, _ stride: Int,
         _ sums: inout InlineArray<rows, InlineArray<vectors, ISA.Vector>>
     ) {
-        let perPanel: Int = 16 / ISA.Vector.scalarCount
+        let perRow: Int = 16 / ISA.Vector.scalarCount &* Row.panels
         let zero = ISA.Vector(repeating: 0)
         if rows < vectors {
             // Few rows: they stay in registers while the columns pass one by one.
             var activations = InlineArray<rows, ISA.Vector>(repeating: zero)
             for r in 0..<rows { activations[r] = ISA.Vector(repeating: a[r]) }
             for v in 0..<vectors {
-                let column = Row.columns(ISA.self, b + (v / perPanel) &* stride, v % perPanel)
+                let column = Row.columns(ISA.self, b + (v / perRow) &* stride, v % perRow)
                 for r in 0..<rows { sums[r][v] = ISA.multiplyAdd(sums[r][v], activations[r], column) }
             }
         } else {
             // Few columns: they stay, and the rows pass.
             var columns = InlineArray<vectors, ISA.Vector>(repeating: zero)
-            for v in 0..<vectors { columns[v] = Row.columns(ISA.self, b + (v / perPanel) &* stride, v % perPanel) }
+            for v in 0..<vectors { columns[v] = Row.columns(ISA.self, b + (v / perRow) &* stride, v % perRow) }
             for r in 0..<rows {
                 let activation = ISA.Vector(repeating: a[r])
                 for v in 0..<vectors { sums[r][v] = ISA.multiplyAdd(sums[r][v], activation, columns[v]) }

@@ -83,7 +83,7 @@ enum AVX2: InstructionSet, FusedArithmetic {
             rows(Float32Row.self, Streaming.self, count, panels, operands)
         case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
         case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
-        case .coded, .byteDot, .bfloat16Pairs: break
+        case .coded, .byteDot, .bfloat16Pairs, .wideBFloat16: break
         }
     }
 
@@ -154,7 +154,7 @@ enum AVX2: InstructionSet, FusedArithmetic {
         switch format {
         case .float32: rows(Float32Row.self, Resident.self, count, 1, operands)
         case .bfloat16: rows(BFloat16Row.self, Resident.self, count, 1, operands)
-        case .float16, .coded, .byteDot, .bfloat16Pairs: break
+        case .float16, .coded, .byteDot, .bfloat16Pairs, .wideBFloat16: break
         }
     }
 }

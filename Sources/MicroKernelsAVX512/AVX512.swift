@@ -9,6 +9,11 @@ enum AVX512: InstructionSet, FusedArithmetic {
         cp_widen_bfloat16x16(row)
     }
 
+    @inline(__always) static func wideBFloat16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
+        let words = row.loadUnaligned(as: SIMD16<UInt32>.self)
+        return unsafeBitCast(index == 0 ? words &<< 16 : cp_upper_halves16(words), to: Vector.self)
+    }
+
     @inline(__always) static func float16Columns(_ row: UnsafeRawPointer, _ index: Int) -> Vector {
         cp_widen_float16x16(row.loadUnaligned(as: SIMD16<Int16>.self))
     }
@@ -62,6 +67,17 @@ enum AVX512: InstructionSet, FusedArithmetic {
     private static func rows<Row: PanelRow, Traffic: WeightTraffic>(
         _: Row.Type, _: Traffic.Type, _ rows: Int, _ panels: Int, _ operands: TileOperands
     ) {
+        if panels == 1 {
+            onePanel(Row.self, Traffic.self, rows, operands)
+        } else {
+            somePanels(Row.self, Traffic.self, rows, panels, operands)
+        }
+    }
+
+    @inline(__always)
+    private static func somePanels<Row: PanelRow, Traffic: WeightTraffic>(
+        _: Row.Type, _: Traffic.Type, _ rows: Int, _ panels: Int, _ operands: TileOperands
+    ) {
         switch (rows, panels) {
         case (1, 8): Tile<AVX512, Row, Traffic, 1, 8>.run(operands)
         case (1, 4): Tile<AVX512, Row, Traffic, 1, 4>.run(operands)
@@ -70,8 +86,7 @@ enum AVX512: InstructionSet, FusedArithmetic {
         case (4, 4): Tile<AVX512, Row, Traffic, 4, 4>.run(operands)
         case (5, 4): Tile<AVX512, Row, Traffic, 5, 4>.run(operands)
         case (6, 4): Tile<AVX512, Row, Traffic, 6, 4>.run(operands)
-        case (_, 2): twoPanels(Row.self, Traffic.self, rows, operands)
-        default: onePanel(Row.self, Traffic.self, rows, operands)
+        default: twoPanels(Row.self, Traffic.self, rows, operands)
         }
     }
 
@@ -122,6 +137,7 @@ enum AVX512: InstructionSet, FusedArithmetic {
         case .float32: rows(Float32Row.self, Streaming.self, count, panels, operands)
         case .bfloat16: rows(BFloat16Row.self, Streaming.self, count, panels, operands)
         case .float16: rows(Float16Row.self, Streaming.self, count, panels, operands)
+        case .wideBFloat16: somePanels(WideBFloat16Row.self, Streaming.self, count, panels, operands)
         case .coded, .byteDot, .bfloat16Pairs: break
         }
     }
@@ -130,6 +146,13 @@ enum AVX512: InstructionSet, FusedArithmetic {
         _ rows: UnsafePointer<Float>, count: Int, to columns: UnsafeMutablePointer<Float>, stride: Int
     ) {
         cp_transpose8(rows, count, columns, stride)
+    }
+
+    @inline(__always) static func transpose(
+        _ rows: InlineArray<8, SIMD16<Float>>, count: Int, to columns: UnsafeMutablePointer<Float>, stride: Int
+    ) {
+        cp_transpose8x16(
+            rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], count, columns, stride)
     }
 
     @inline(__always) static func settled(_ sum: Vector) -> Vector { cp_settle16(sum) }
@@ -196,6 +219,7 @@ enum AVX512: InstructionSet, FusedArithmetic {
         switch format {
         case .float32: resident(Float32Row.self, count, panels, operands)
         case .bfloat16: resident(BFloat16Row.self, count, panels, operands)
+        case .wideBFloat16: twoPanels(WideBFloat16Row.self, Resident.self, count, operands)
         case .float16, .coded, .byteDot, .bfloat16Pairs: break
         }
     }

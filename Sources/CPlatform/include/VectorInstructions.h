@@ -87,6 +87,10 @@ typedef float cp_floats2u __attribute__((ext_vector_type(2), aligned(4)));
 
 /// The first `count` of eight floats.
 CP_VECTOR void cp_store_first(float *_Nonnull place, cp_floats8 values, long count) {
+#if defined(__AVX512VL__)
+    typedef float floats __attribute__((vector_size(32)));
+    __builtin_ia32_storeups256_mask((floats *)place, (floats)values, (unsigned char)((1 << count) - 1));
+#else
     if (count == 8) {
         *(cp_floats8u *)place = values;
         return;
@@ -103,6 +107,7 @@ CP_VECTOR void cp_store_first(float *_Nonnull place, cp_floats8 values, long cou
         place += 2;
     }
     if (count & 1) *place = rest.x;
+#endif
 }
 
 /// Rows of eight floats, 64 bytes apart, to eight columns of `count` rows, `stride` floats apart. All eight rows are read.
@@ -219,6 +224,44 @@ CP_VECTOR cp_floats16 cp_widen_bfloat16x16(const void *_Nonnull row) {
     const cp_words4 high = {0x03028080, 0x07068080, 0x0b0a8080, 0x0f0e8080};
     cp_words16 places = __builtin_shufflevector(low, high, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7);
     return (cp_floats16)__builtin_ia32_pshufb512((cp_chars64)both, (cp_chars64)places);
+}
+
+/// Eight rows of sixteen floats to sixteen columns of `count` rows, `stride` floats apart.
+CP_VECTOR void cp_transpose8x16(
+    cp_floats16 a, cp_floats16 b, cp_floats16 c, cp_floats16 d, cp_floats16 e, cp_floats16 f, cp_floats16 g, cp_floats16 h,
+    long count, float *_Nonnull columns, long stride
+) {
+// Neighbouring rows interleaved, then pairs of them: each quarter of q0 … q3, and of the last four rows' r0 … r3, is four rows of one column.
+#define CP_FIRST(x, y) __builtin_shufflevector(x, y, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define CP_LAST(x, y) __builtin_shufflevector(x, y, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
+#define CP_FIRST_PAIRS(x, y) __builtin_shufflevector(x, y, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define CP_LAST_PAIRS(x, y) __builtin_shufflevector(x, y, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+    cp_floats16 ab = CP_FIRST(a, b), AB = CP_LAST(a, b), cd = CP_FIRST(c, d), CD = CP_LAST(c, d);
+    cp_floats16 ef = CP_FIRST(e, f), EF = CP_LAST(e, f), gh = CP_FIRST(g, h), GH = CP_LAST(g, h);
+    cp_floats16 q[4] = {CP_FIRST_PAIRS(ab, cd), CP_LAST_PAIRS(ab, cd), CP_FIRST_PAIRS(AB, CD), CP_LAST_PAIRS(AB, CD)};
+    cp_floats16 r[4] = {CP_FIRST_PAIRS(ef, gh), CP_LAST_PAIRS(ef, gh), CP_FIRST_PAIRS(EF, GH), CP_LAST_PAIRS(EF, GH)};
+#undef CP_FIRST
+#undef CP_LAST
+#undef CP_FIRST_PAIRS
+#undef CP_LAST_PAIRS
+    for (int i = 0; i < 4; i++) {
+        // Columns i and 4 + i, then 8 + i and 12 + i.
+        cp_floats16 low = __builtin_shufflevector(
+            q[i], r[i], 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+        cp_floats16 high = __builtin_shufflevector(
+            q[i], r[i], 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+        cp_store_first(columns + i * stride, low.lo, count);
+        cp_store_first(columns + (4 + i) * stride, low.hi, count);
+        cp_store_first(columns + (8 + i) * stride, high.lo, count);
+        cp_store_first(columns + (12 + i) * stride, high.hi, count);
+    }
+}
+
+/// As cp_upper_halves8: the compiler would move words by a mask, which has fewer ports.
+CP_VECTOR cp_words16 cp_upper_halves16(cp_words16 words) {
+    cp_words16 mask = 0xffff0000u;
+    __asm__("" : "+v"(mask));
+    return words & mask;
 }
 
 /// As cp_widen_float16x8.

@@ -268,17 +268,19 @@ import Testing
         }
     }
 
-    /// Weights that are not finite are still found where they lie, in either half of a pair.
-    @Test(arguments: [6, 7]) func refusesWeightsThatAreNotFinite(column: Int) throws {
-        let configuration = try MoEConfiguration(experts: 2, topK: 1, hidden: 9, expertHidden: 20)
+    /// Weights that are not finite are still found where they lie, in either half of a pair and in either of two panels that are laid
+    /// out together.
+    @Test(arguments: [(18, 6), (18, 7), (26, 3)], [ExpertArithmetic.exact, .bfloat16Activations])
+    func refusesWeightsThatAreNotFinite(_ place: (row: Int, column: Int), _ arithmetic: ExpertArithmetic) throws {
+        let configuration = try MoEConfiguration(experts: 2, topK: 1, hidden: 9, expertHidden: 28)
         let source = OddNumber(
             source: StoredWeights(configuration: configuration, stored: .plain(.bfloat16)),
-            configuration: configuration, name: .expert(1, .up), row: 18, column: column)
+            configuration: configuration, name: .expert(1, .up), row: place.row, column: place.column)
         #expect {
-            try MoELayer(configuration, weights: MoEWeights(source), arithmetic: .bfloat16Activations)
+            try MoELayer(configuration, weights: MoEWeights(source), arithmetic: arithmetic)
         } throws: { error in
             guard case .weights(_, let problem)? = error as? MoEError else { return false }
-            return problem.contains("[18, \(column)]")
+            return problem.contains("[\(place.row), \(place.column)]")
         }
     }
 }

@@ -48,6 +48,10 @@ import Testing
         // Groups that panels cannot keep: expanded on loading.
         Case(format: .quantised(.int4, group: 40), hidden: 90, expertHidden: 50),
         Case(format: .quantised(.float4E2M1, group: 8), hidden: 64, expertHidden: 31),
+        // An even number of panels, whose last is not full: two share their rows where a vector holds a row.
+        Case(format: .plain(.bfloat16), hidden: 310, expertHidden: 61),
+        Case(format: .transposed(.bfloat16), hidden: 250, expertHidden: 45),
+        Case(format: .transposed(.bfloat16), hidden: 28, expertHidden: 523, expert: .plain(.relu)),
         Case(format: .transposed(.bfloat16), hidden: 270, expertHidden: 37),
         Case(format: .transposed(.float16), hidden: 65, expertHidden: 24, expert: .plain(.silu)),
         Case(format: .transposed(.float32), hidden: 83, expertHidden: 19),

@@ -26,7 +26,8 @@ import Testing
 
     static let layers = [
         Layer(format: .plain(.float32)), Layer(format: .plain(.float32), experts: 3, hidden: 33, expertHidden: 521),
-        Layer(format: .plain(.bfloat16)), Layer(format: .plain(.float16), experts: 2, topK: 1),
+        Layer(format: .plain(.bfloat16)), Layer(format: .plain(.bfloat16), hidden: 310, expertHidden: 61),
+        Layer(format: .plain(.float16), experts: 2, topK: 1),
         Layer(format: .quantised(.int4, group: 32)), Layer(format: .quantised(.int8, group: 64, zeroPoints: true)),
         Layer(format: .quantised(.float8E4M3, group: 128), experts: 40, topK: 3),
     ]
@@ -77,7 +78,16 @@ import Testing
         (.quantised(.int4, group: 128), .int8Activations),
         (.quantised(.int4, group: 32, zeroPoints: true), .int8Activations),
     ]) func panelsSideBySideChangeNoBit(_ format: WeightFormat, _ arithmetic: ExpertArithmetic) throws {
-        let configuration = try MoEConfiguration(experts: 1, topK: 1, hidden: 301, expertHidden: 150)
+        // 19 panels each; then 20, which AVX-512 lays out two by two in bf16.
+        for (hidden, expertHidden) in [(301, 150), (310, 157)] {
+            try checkPanels(
+                MoEConfiguration(experts: 1, topK: 1, hidden: hidden, expertHidden: expertHidden), format, arithmetic)
+        }
+    }
+
+    private func checkPanels(
+        _ configuration: MoEConfiguration, _ format: WeightFormat, _ arithmetic: ExpertArithmetic
+    ) throws {
         let source = StoredWeights(configuration: configuration, stored: format)
         let pool = try ThreadPool(threads: 1)
         for set in CPUInstructionSet.supported {
@@ -85,14 +95,14 @@ import Testing
                 configuration, weights: MoEWeights(source), pool: pool, instructionSet: set, arithmetic: arithmetic,
                 tuning: .detected(set))
             for tokens in 1...12 {
-                let x = try Tensor<Float>.random([tokens, 301], seed: 9)
+                let x = try Tensor<Float>.random([tokens, configuration.hidden], seed: 9)
                 let expected = try layer.forward(x).y.elements.map(\.bitPattern)
                 for panels in 1...8 {
                     var tuning = try #require(layer.tuning)
                     tuning.streamPanels = panels
                     #expect(
                         try layer.withTuning(tuning).forward(x).y.elements.map(\.bitPattern) == expected,
-                        "\(set) \(tokens) tokens \(panels) panels")
+                        "\(set) H\(configuration.hidden) \(tokens) tokens \(panels) panels")
                 }
             }
         }

@@ -40,7 +40,8 @@ final class CPUBackend: Backend {
             case .bfloat16Activations: instructionSet.pairDots
             }
         self.arithmetic = arithmetic
-        weights = try CPUWeights(configuration, source: source, arithmetic: arithmetic, pool: pool)
+        weights = try CPUWeights(
+            configuration, source: source, arithmetic: arithmetic, instructionSet: instructionSet, pool: pool)
         selectionBias = weights.vectors.selectionBias
         self.tuning = tuning
     }

@@ -19,7 +19,8 @@ public struct CPUTuning: Sendable, Hashable {
     /// The most row tiles that an expert may have for bf16 weights to be widened to fp32 in each of them; with more they are
     /// widened once for all, into the first-level cache. Widening in a tile costs an instruction a vector and tile, widening
     /// first a store a vector and half of that cache. 0 always widens first. (fp16, whose conversion costs two instructions or
-    /// three, is widened first wherever there are two tiles.)
+    /// three, is widened first wherever there are two tiles. AVX-512 asks only where the number of panels is odd: two that share their
+    /// rows cost an instruction a vector for twice the multiply-adds.)
     public var directTiles: Int
     /// Bytes of activations that a task keeps in the second-level cache while weights stream past. More read weights from
     /// memory less often; too many are evicted by the weights. A task takes eight tiles of rows at least.
@@ -29,8 +30,9 @@ public struct CPUTuning: Sendable, Hashable {
     public var tasksPerThread: Int
     /// The most panels that a lone tile of rows (decode, and few tokens an expert) reads from memory side by side: 1, 2, 4 or 8, other
     /// numbers count as the next smaller one. Several panels are sums that do not wait for one another; but each is a stream of its own,
-    /// and processors fetch few long streams ahead better than many. Tiles take fewer where registers hold no more, and
-    /// those that multiply codes exactly take their own number.
+    /// and processors fetch few long streams ahead better than many. Tiles take fewer where registers hold no more, and more where their
+    /// rows do not hide behind reading and would have fewer than eight sums; panels that share their rows stay together; and tiles
+    /// that multiply codes exactly take their own number.
     public var streamPanels: Int
     /// Bytes ahead that a lone tile of rows (decode, and few tokens an expert) asks for its weights, where these are fp32, bf16 or fp16; 0
     /// asks for the next block of 256 values of k. The distance has to cover memory's delay; but a processor whose own prefetchers keep

@@ -24,12 +24,14 @@ final class CPUWeights: Sendable {
     var packsShared: Bool { sharedInner?.format.roundsActivations ?? false }
 
     init(
-        _ configuration: MoEConfiguration, source: any WeightSource, arithmetic: ExpertArithmetic, pool: ThreadPool
+        _ configuration: MoEConfiguration, source: any WeightSource, arithmetic: ExpertArithmetic,
+        instructionSet: CPUInstructionSet, pool: ThreadPool
     ) throws(MoEError) {
         let c = configuration
         try arithmetic.checkKeeps(c.weightType)
         vectors = try CPUVectors(c, source: source)
         var layout = RegionLayout()
+        let wide = instructionSet == .avx512
         func format(_ names: [WeightName]) throws(MoEError) -> PanelFormat {
             if let type = c.weightType { return PanelFormat(type) }
             return try .holding(names, of: source, c, pool: pool)
@@ -71,24 +73,23 @@ final class CPUWeights: Sendable {
         // The router keeps its stored type whatever is asked of the experts: its weights decide, and are few.
         var router = try PackedMatrices(
             groups: 1, depth: c.hidden, columns: routerRows.reduce(0) { $0 + $1.count }, gated: false,
-            format: .holding(routerRows.map(\.name), of: source, c, pool: pool), hasBiases: c.router.hasBias,
-            layout: &layout)
+            format: .holding(routerRows.map(\.name), of: source, c, pool: pool), hasWideRows: wide,
+            hasBiases: c.router.hasBias, layout: &layout)
         var inner = PackedMatrices(
             groups: c.experts, depth: c.expertWidth, columns: c.expertHidden, gated: c.expert.isGated,
-            format: innerFormat, hasBiases: c.expert.hasBiases, layout: &layout)
+            format: innerFormat, hasWideRows: wide, hasBiases: c.expert.hasBiases, layout: &layout)
         var down = PackedMatrices(
             groups: c.experts, depth: c.expertHidden, columns: c.expertWidth, gated: false,
-            format: downFormat, hasBiases: c.expert.hasBiases, layout: &layout)
+            format: downFormat, hasWideRows: wide, hasBiases: c.expert.hasBiases, layout: &layout)
         var latentIn: PackedMatrices?
         var latentOut: PackedMatrices?
         if let latent = c.latent {
             latentIn = try PackedMatrices(
                 groups: 1, depth: c.hidden, columns: latent, gated: false, format: format([.latentIn]),
-                hasBiases: false,
-                layout: &layout)
+                hasWideRows: wide, hasBiases: false, layout: &layout)
             latentOut = try PackedMatrices(
                 groups: 1, depth: latent, columns: c.hidden, gated: false, format: format([.latentOut]),
-                hasBiases: false, layout: &layout)
+                hasWideRows: wide, hasBiases: false, layout: &layout)
         }
         var sharedInner: PackedMatrices?
         var sharedDown: PackedMatrices?
@@ -96,10 +97,10 @@ final class CPUWeights: Sendable {
             let (innerFormat, downFormat) = try formats(innerProjections.map { .shared($0) }, [.shared(.down)])
             sharedInner = PackedMatrices(
                 groups: 1, depth: c.hidden, columns: width, gated: c.expert.isGated,
-                format: innerFormat, hasBiases: c.hasSharedBiases, layout: &layout)
+                format: innerFormat, hasWideRows: wide, hasBiases: c.hasSharedBiases, layout: &layout)
             sharedDown = PackedMatrices(
                 groups: 1, depth: width, columns: c.hidden, gated: false, format: downFormat,
-                hasBiases: c.hasSharedBiases, layout: &layout)
+                hasWideRows: wide, hasBiases: c.hasSharedBiases, layout: &layout)
         }
         let region = try MemoryRegion(bytes: layout.byteCount, purpose: "packed weights")
         router.place(in: region)

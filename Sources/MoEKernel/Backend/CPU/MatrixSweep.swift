@@ -29,7 +29,8 @@ struct SweepScratch: @unchecked Sendable {
                 tuning.sharedPanels * PanelLayout.block * PanelLayout.width,
                 roundsActivations ? rows * RoundedActivations.group : 0)
             // A transposition reads eight rows even where fewer are left.
-            accumulators = 16 * (max(rows * tuning.sharedPanels, tuning.tileRows * panelsTogether) + 7)
+            let shared = max(tuning.sharedPanels, PanelLayout.mostPanelsPerRow)
+            accumulators = 16 * (max(rows * shared, tuning.tileRows * panelsTogether) + 7)
         }
     }
 }

@@ -2,7 +2,7 @@ import MicroKernels
 
 /// Matrices of one shape in panel layout, one a group (an expert; or a single group), side by side in memory.
 ///
-/// The layout is ``PanelLayout``'s and the same for every instruction set. Columns past the last are zero weights.
+/// The layout is ``PanelLayout``'s. Columns past the last are zero weights.
 struct PackedMatrices: @unchecked Sendable {
     let groups: Int
     /// Reduction length K.
@@ -16,7 +16,8 @@ struct PackedMatrices: @unchecked Sendable {
     private(set) var weights: UnsafeMutableRawPointer
     private(set) var biases: UnsafeMutablePointer<Float>?
 
-    var columnsPerPanel: Int { gated ? PanelLayout.half : PanelLayout.width }
+    var columnsPerPanel: Int { Self.columnsPerPanel(gated) }
+    private static func columnsPerPanel(_ gated: Bool) -> Int { gated ? PanelLayout.half : PanelLayout.width }
     var panels: Int { (columns + columnsPerPanel - 1) / columnsPerPanel }
     var panelBytes: Int { format.panelBytes(depth) }
     var groupBytes: Int { panels * panelBytes }
@@ -25,15 +26,19 @@ struct PackedMatrices: @unchecked Sendable {
     func tileFloats(_ tileRows: Int) -> Int { PanelLayout.tileFloats(depth: depth, tileRows: tileRows) }
 
     /// Plans the matrices; `layout` receives their memory, which ``place(in:)`` then points at.
+    ///
+    /// - Parameter hasWideRows: Whether bf16 panels are laid out two by two where their number is even.
     init(
-        groups: Int, depth: Int, columns: Int, gated: Bool, format: PanelFormat, hasBiases: Bool,
-        layout: inout RegionLayout
+        groups: Int, depth: Int, columns: Int, gated: Bool, format: PanelFormat, hasWideRows: Bool = false,
+        hasBiases: Bool, layout: inout RegionLayout
     ) {
         self.groups = groups
         self.depth = depth
         self.columns = columns
         self.gated = gated
-        self.format = format
+        let perPanel = Self.columnsPerPanel(gated)
+        let isEven = (columns + perPanel - 1) / perPanel % 2 == 0
+        self.format = format.isBFloat16 && hasWideRows && isEven ? .wideBFloat16 : format
         self.hasBiases = hasBiases
         // Offsets for now; a region that does not exist yet has no addresses.
         weights = UnsafeMutableRawPointer(bitPattern: 64)!
@@ -66,7 +71,7 @@ extension PanelFormat {
     var elementType: ElementType? {
         switch self {
         case .float32: .float32
-        case .bfloat16, .bfloat16Pairs: .bfloat16
+        case .bfloat16, .bfloat16Pairs, .wideBFloat16: .bfloat16
         case .float16: .float16
         case .coded, .byteDot: nil
         }

@@ -86,6 +86,31 @@ enum PanelInterleave {
         return isFinite
     }
 
+    /// [2][16][depth] bf16 numbers → [depth][16] words of a number of the first panel, low, and one of the second. `scratch` takes 16 rows
+    /// of such words. Returns whether all are finite.
+    static func twoPanels(
+        _ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int, scratch: UnsafeMutableRawPointer
+    ) -> Bool {
+        let apart: Int = 16 &* depth &* 2
+        let whole = depth & ~15
+        for column in 0..<16 {
+            let row = source + column &* depth &* 2
+            let place = scratch + column &* depth &* 4
+            for k in stride(from: 0, to: whole, by: 16) {
+                var both = SIMD32<UInt16>()
+                both.evenHalf = (row + k &* 2).loadUnaligned(as: SIMD16<UInt16>.self)
+                both.oddHalf = (row + (apart &+ k &* 2)).loadUnaligned(as: SIMD16<UInt16>.self)
+                (place + k &* 4).storeBytes(of: both, as: SIMD32<UInt16>.self)
+            }
+            for k in whole..<depth {
+                let low = UInt32((row + k &* 2).load(as: UInt16.self))
+                let high = UInt32((row + (apart &+ k &* 2)).load(as: UInt16.self))
+                (place + k &* 4).storeBytes(of: low | high << 16, as: UInt32.self)
+            }
+        }
+        return words(scratch, target, depth, rowBytes: depth &* 4, areHalves: true)
+    }
+
     /// 16 rows of fp32 numbers, `rowBytes` apart, → [depth][16]. Returns whether all are finite.
     static func words(
         _ source: UnsafeRawPointer, _ target: UnsafeMutableRawPointer, _ depth: Int, rowBytes: Int

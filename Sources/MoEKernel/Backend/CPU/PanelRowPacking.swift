@@ -8,7 +8,7 @@ struct PanelRowPacking: ParallelWork {
     private let source: any WeightSource
     private let configuration: MoEConfiguration
     private let scratch: MemoryRegion
-    /// Bytes of sixteen rows in their widest form. A worker has five of these: rows as stored, rows as wanted, codes, scales,
+    /// Bytes of sixteen rows in their widest form, or of 32 of bf16. A worker has five of these: rows as stored, rows as wanted, codes, scales,
     /// zero points.
     private let stagingBytes: Int
     private let failure: FirstFailure
@@ -37,7 +37,8 @@ struct PanelRowPacking: ParallelWork {
             stored: base, wanted: base + stagingBytes, codes: base + 2 * stagingBytes, scales: base + 3 * stagingBytes,
             zeros: base + 4 * stagingBytes)
         do throws(MoEError) {
-            for panel in first..<min(first + Self.panelsPerChunk, job.matrices.panels) {
+            let end = min(first + Self.panelsPerChunk, job.matrices.panels)
+            for panel in stride(from: first, to: end, by: job.matrices.format.panelsPerRow) {
                 try pack(group: group, panel: panel, staging)
             }
         } catch {
@@ -53,14 +54,15 @@ struct PanelRowPacking: ParallelWork {
         var zeros: UnsafeMutableRawPointer
     }
 
-    /// Consecutive rows of one tensor that fill columns of a panel from `slot` on.
+    /// Consecutive rows of one tensor that fill columns of a panel, or of two that share rows, from `slot` on.
     private struct Part {
         var name: WeightName
         var rows: Range<Int>
         var slot: Int
     }
 
-    private func parts(group: Int, panel: Int) -> [Part] {
+    /// - Parameter slot: Of the panel's first column.
+    private func parts(group: Int, panel: Int, slot: Int) -> [Part] {
         let matrices = job.matrices
         let tensors = job.rows(group)
         if matrices.gated {
@@ -68,7 +70,7 @@ struct PanelRowPacking: ParallelWork {
             return tensors.enumerated().map { index, tensor in
                 Part(
                     name: tensor.name, rows: start..<min(start + PanelLayout.half, tensor.count),
-                    slot: index * PanelLayout.half)
+                    slot: slot + index * PanelLayout.half)
             }
         }
         // The panel's columns, cut where one tensor's rows end and the next one's begin.
@@ -81,31 +83,35 @@ struct PanelRowPacking: ParallelWork {
                 parts.append(
                     Part(
                         name: tensor.name, rows: part.lowerBound - first..<part.upperBound - first,
-                        slot: part.lowerBound - columns.lowerBound))
+                        slot: slot + part.lowerBound - columns.lowerBound))
             }
             first += tensor.count
         }
         return parts
     }
 
+    /// Packs a panel, or those that share their rows.
     private func pack(group: Int, panel: Int, _ staging: Staging) throws(MoEError) {
         let matrices = job.matrices
-        let parts = parts(group: group, panel: panel)
+        let width = matrices.format.panelsPerRow * PanelLayout.width
+        let parts = (0..<matrices.format.panelsPerRow).flatMap { member in
+            self.parts(group: group, panel: panel + member, slot: member * PanelLayout.width)
+        }
         let target = matrices.weights + group * matrices.groupBytes + panel * matrices.panelBytes
         switch matrices.format {
         case .coded(let coding), .byteDot(let coding): return try packCodes(parts, coding, staging, target)
-        case .float32, .bfloat16, .float16, .bfloat16Pairs: break
+        case .float32, .bfloat16, .float16, .bfloat16Pairs, .wideBFloat16: break
         }
         let wanted = matrices.format.elementType ?? .float32
         let rowBytes = matrices.depth * wanted.byteCount
         // Absent columns are zero.
-        if parts.reduce(0, { $0 + $1.rows.count }) < PanelLayout.width {
-            memset(staging.wanted, 0, PanelLayout.width * rowBytes)
-        }
+        if parts.reduce(0, { $0 + $1.rows.count }) < width { memset(staging.wanted, 0, width * rowBytes) }
         for part in parts { try stage(part, staging, wanted, rowBytes) }
         let finite =
             switch matrices.format {
             case .bfloat16Pairs: PanelInterleave.pairs(staging.wanted, target, matrices.depth)
+            case .wideBFloat16:
+                PanelInterleave.twoPanels(staging.wanted, target, matrices.depth, scratch: staging.codes)
             case .bfloat16, .float16: PanelInterleave.halves(staging.wanted, target, matrices.depth, wanted)
             default: PanelInterleave.words(staging.wanted, target, matrices.depth, rowBytes: rowBytes)
             }

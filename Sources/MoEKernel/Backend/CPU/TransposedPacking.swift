@@ -56,14 +56,26 @@ struct TransposedPacking: ParallelWork {
         let low = staging + stagingBytes
         let high = matrices.gated ? staging + 3 * stagingBytes : low
         let rowBytes = matrices.columns * wanted.byteCount
-        for panel in 0..<matrices.panels {
+        // Where the first and the last eight columns of a panel begin, and how many there are.
+        func columns(_ panel: Int) -> (from: (UnsafeMutableRawPointer, UnsafeMutableRawPointer), counts: [Int]) {
             let first = panel * matrices.columnsPerPanel
             let second = matrices.gated ? first : first + PanelLayout.half
+            return (
+                (low + first * wanted.byteCount, high + second * wanted.byteCount),
+                [first, second].map { min(max(matrices.columns - $0, 0), PanelLayout.half) }
+            )
+        }
+        for panel in stride(from: 0, to: matrices.panels, by: matrices.format.panelsPerRow) {
             let place = target + panel * matrices.panelBytes + inputs.lowerBound * matrices.format.rowBytes
-            let counts = [first, second].map { min(max(matrices.columns - $0, 0), PanelLayout.half) }
-            let from = (low + first * wanted.byteCount, high + second * wanted.byteCount)
+            let (from, counts) = columns(panel)
             switch matrices.format {
-            case .bfloat16: Self.halves(from, counts, place, inputs.count, rowBytes)
+            case .bfloat16: Self.halves(from, counts, place, inputs.count, rowBytes, apart: 32)
+            case .wideBFloat16:
+                let (others, otherCounts) = columns(panel + 1)
+                Self.halves(
+                    (from.0, others.0), [counts[0], otherCounts[0]], place, inputs.count, rowBytes, apart: 64)
+                Self.halves(
+                    (from.1, others.1), [counts[1], otherCounts[1]], place + 32, inputs.count, rowBytes, apart: 64)
             case .bfloat16Pairs: Self.pairs(from, counts, place, inputs.count, rowBytes)
             default: Self.inOrder(from, counts, place, inputs.count, rowBytes, wanted.byteCount)
             }
@@ -95,15 +107,16 @@ struct TransposedPacking: ParallelWork {
         }
     }
 
-    /// Rows of bf16 panels: column i low and column 8 + i high in each word; absent columns are zero.
+    /// Eight words of each row of bf16 panels, `apart` bytes from row to row: columns from the first place low, columns from the
+    /// second high; absent columns are zero.
     private static func halves(
         _ from: (UnsafeMutableRawPointer, UnsafeMutableRawPointer), _ counts: [Int], _ target: UnsafeMutableRawPointer,
-        _ rows: Int, _ rowBytes: Int
+        _ rows: Int, _ rowBytes: Int, apart: Int
     ) {
         let whole = counts[0] == PanelLayout.half && counts[1] == PanelLayout.half
         for row in 0..<rows {
             let (low, high) = (from.0 + row &* rowBytes, from.1 + row &* rowBytes)
-            let place = target + row &* 32
+            let place = target + row &* apart
             if whole {
                 var both = SIMD16<UInt16>()
                 both.evenHalf = low.loadUnaligned(as: SIMD8<UInt16>.self)
