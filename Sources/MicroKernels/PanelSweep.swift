@@ -220,7 +220,14 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
             }
             block &+= 1
         }
-        finishPanels(ISA.self, sweep, panel..<panel &+ group, sums: sweep.accumulators)
+        finishPanels(ISA.self, sweep, panel..<panel &+ group, sums: sweep.accumulators) {
+            panel, columns, sums, tiles, tileStride in
+            var half = 0
+            while half < columns {
+                turnColumns(ISA.self, sweep, column: panel &* columns &+ half, sums + half, tiles, tileStride)
+                half &+= 8
+            }
+        }
         panel &+= group
     }
 }
@@ -279,10 +286,15 @@ func widenRows<ISA: InstructionSet, Row: PanelRow>(
     }
 }
 
-/// Does what the epilogue says with some panels' sums, [panels][rows][16].
+/// Does what the epilogue says with some panels' sums, [panels][rows][16]; `forward` takes a panel's activated columns, 8 or 16 of each
+/// row, to the tiles of the next reduction.
 @_alwaysEmitIntoClient @inline(__always)
-func finishPanels<ISA: InstructionSet>(
-    _: ISA.Type, _ sweep: PanelSweep, _ panels: Range<Int>, sums: UnsafeMutablePointer<Float>
+func finishPanels<ISA: VectorArithmetic>(
+    _: ISA.Type, _ sweep: PanelSweep, _ panels: Range<Int>, sums: UnsafeMutablePointer<Float>,
+    forward: (
+        _ panel: Int, _ columns: Int, _ sums: UnsafeMutablePointer<Float>, _ tiles: UnsafeMutablePointer<Float>,
+        _ tileStride: Int
+    ) -> Void
 ) {
     activate(ISA.self, sweep, panels, sums)
     var panel = panels.lowerBound
@@ -290,15 +302,11 @@ func finishPanels<ISA: InstructionSet>(
     while panel < panels.upperBound {
         switch sweep.epilogue {
         case .activate(_, let gated, let tiles, let tileStride):
-            let column: Int = panel &* (gated ? 8 : 16)
-            turnColumns(ISA.self, sweep, column: column, place, tiles, tileStride)
-            if !gated { turnColumns(ISA.self, sweep, column: column &+ 8, place + 8, tiles, tileStride) }
-        case .activateClamped(_, let tiles, let tileStride):
-            turnColumns(ISA.self, sweep, column: panel &* 8, place, tiles, tileStride)
+            forward(panel, gated ? 8 : 16, place, tiles, tileStride)
+        case .activateClamped(_, let tiles, let tileStride): forward(panel, 8, place, tiles, tileStride)
         case .store(let output, let columns):
             storePanel(sweep, panel: panel, sums: place, to: output, columns: columns)
-        case .keep(let kept):
-            keepPanel(sweep, panel: panel, sums: place, to: kept)
+        case .keep(let kept): keepPanel(sweep, panel: panel, sums: place, to: kept)
         }
         panel &+= 1
         place += sweep.tiles.rows &* 16

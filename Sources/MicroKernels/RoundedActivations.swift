@@ -81,32 +81,11 @@ public func sweepRounded<ISA: RoundingArithmetic>(_: ISA.Type, _ sweep: PanelSwe
                     weights: source, panels: group, panelStride: panelStride, next: next))
             block &+= 1
         }
-        finishRounded(ISA.self, sweep, panel..<panel &+ group, sums: sweep.accumulators)
-        panel &+= group
-    }
-}
-
-/// As ``finishPanels(_:_:_:sums:)``, with rounded numbers for the next reduction.
-@_alwaysEmitIntoClient @inline(__always)
-func finishRounded<ISA: RoundingArithmetic>(
-    _: ISA.Type, _ sweep: PanelSweep, _ panels: Range<Int>, sums: UnsafeMutablePointer<Float>
-) {
-    activate(ISA.self, sweep, panels, sums)
-    var panel = panels.lowerBound
-    var place = sums
-    while panel < panels.upperBound {
-        switch sweep.epilogue {
-        case .activate(_, let gated, let tiles, let tileStride):
-            collect(ISA.self, sweep, panel: panel, columns: gated ? 8 : 16, place, tiles, tileStride)
-        case .activateClamped(_, let tiles, let tileStride):
-            collect(ISA.self, sweep, panel: panel, columns: 8, place, tiles, tileStride)
-        case .store(let output, let columns):
-            storePanel(sweep, panel: panel, sums: place, to: output, columns: columns)
-        case .keep(let kept):
-            keepPanel(sweep, panel: panel, sums: place, to: kept)
+        finishPanels(ISA.self, sweep, panel..<panel &+ group, sums: sweep.accumulators) {
+            panel, columns, sums, tiles, tileStride in
+            collect(ISA.self, sweep, panel: panel, columns: columns, sums, tiles, tileStride)
         }
-        panel &+= 1
-        place += sweep.tiles.rows &* 16
+        panel &+= group
     }
 }
 

@@ -45,8 +45,8 @@ package struct ProbedMachine: Sendable, Hashable {
 
     /// The buffer whose reading is the ceiling for a working set: nearly as large and not larger (a power of two, or 1¼, 1½ or 1¾ times
     /// one), so that it lies in the same cache or a nearer one and the ceiling is never set too low. Powers of two alone were too far
-    /// apart: 64 MiB have twice the part in a cache of 32 MiB that 96 MiB have. nil for working sets that are too small to measure, unless caches are
-    /// cold: what they are bound by is arithmetic.
+    /// apart: a cache of 32 MiB may hold half of 64 MiB, but a third of 96. nil for working sets that are too small to measure, unless
+    /// caches are cold: what they are bound by is arithmetic.
     package func bufferBytes(forWorkingSet bytes: Int) -> Int? {
         guard bytes >= smallestBuffer || isCold && bytes > 0 else { return nil }
         if isDevice || isCold { return largestBuffer }
