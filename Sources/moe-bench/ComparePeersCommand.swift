@@ -4,7 +4,8 @@ import MoEKernel
 /// The layer beside layers of other libraries.
 enum ComparePeersCommand: Command {
     static let name = "compare-peers"
-    static let summary = "times the layer in turns with NumPy, PyTorch and ONNX Runtime, all checked against float64"
+    static let summary =
+        "times the layer in turns with NumPy, PyTorch, ONNX Runtime and ggml, all checked against float64"
     static let examples: [(line: String, meaning: String)] = [
         (
             "Benchmarks/Peers/setup-cpu.sh && moe-bench compare-peers",
@@ -17,7 +18,7 @@ enum ComparePeersCommand: Command {
         ),
         ("moe-bench compare-peers --only torch,numpy --json peers.json", "some of them, every sample in a file"),
     ]
-    private static let dtypes = ["fp32", "bf16", "int8-block", "int4"]
+    private static let dtypes = ["fp32", "bf16", "fp16", "int8-block", "int4"]
     private static let sizes = ["tokens", "hidden", "expert-hidden", "experts", "top-k"]
 
     static let options = [
@@ -32,8 +33,8 @@ enum ComparePeersCommand: Command {
         Option(
             "dtype", "TYPE",
             help:
-                "how weights are stored: \(dtypes.joined(separator: ", ")) [fp32]; of the last two only ONNX Runtime's QMoE reads "
-                + "the same, and rounds activations to 8 bits, as --activations int8 does here"),
+                "how weights are stored: \(dtypes.joined(separator: ", ")) [fp32]; of the last two only ONNX Runtime's QMoE and ggml "
+                + "read the same, and round activations to 8 bits, as --activations int8 does here"),
         Option("activations", "KIND", help: "as for `run`: exact, int8 or bf16, for our layer alone [exact]"),
         Option("only", "NAMES", help: "these peers: \(Peer.choices.joined(separator: ", "))"),
         Option("skip", "NAMES", help: "not these"),

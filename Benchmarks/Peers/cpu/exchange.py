@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy
 
 # bf16 is handed on as the 16 bits that it is: NumPy has no such type.
-TYPES = {"F32": numpy.float32, "BF16": numpy.uint16, "U8": numpy.uint8, "I8": numpy.int8}
+TYPES = {"F32": numpy.float32, "F16": numpy.float16, "BF16": numpy.uint16, "U8": numpy.uint8, "I8": numpy.int8}
 
 
 class Unsupported(Exception):
@@ -36,6 +36,13 @@ class Tensors:
 
     def read(self, name):
         return numpy.array(self.mapped(name))
+
+    def fp32(self, name):
+        """The same numbers in fp32, which holds them all."""
+        stored = self.mapped(name)
+        if self.header[name]["dtype"] == "BF16":
+            return (stored.astype(numpy.uint32) << 16).view(numpy.float32)
+        return stored.astype(numpy.float32)
 
 
 @dataclass

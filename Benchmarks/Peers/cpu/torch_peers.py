@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from exchange import Unsupported
 from moe_layers import ExpertLoop, GroupedMM, Weights, activate, route
 
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def program(task):

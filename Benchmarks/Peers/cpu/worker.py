@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One library's layers, alive and asked by moe-bench: a JSON object a line, on standard input and output.
 
-    worker.py LIBRARY FOLDER      numpy, torch or onnxruntime; FOLDER as in exchange.py
+    worker.py LIBRARY FOLDER      numpy, torch, onnxruntime or ggml; FOLDER as in exchange.py
 
 First it says what it is, {"hello": 1, "program": …, "peers": […]}, or {"missing": why}. Then, until standard input ends:
 
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-LIBRARIES = ("numpy", "torch", "onnxruntime")
+LIBRARIES = ("numpy", "torch", "onnxruntime", "ggml")
 # Of calls that only say how long one takes.
 WARM_SECONDS = 0.5
 

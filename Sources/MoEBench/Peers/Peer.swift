@@ -1,7 +1,7 @@
 /// A rival on the processor: a layer of another library, or a dense baseline of it. `Benchmarks/Peers/cpu` has one by each name.
 package struct Peer: Sendable, Hashable {
     package enum Library: String, Sendable, Hashable, CaseIterable {
-        case numpy, torch, onnxruntime
+        case numpy, torch, onnxruntime, ggml
     }
 
     package enum Kind: Sendable, Hashable {
@@ -33,6 +33,8 @@ package struct Peer: Sendable, Hashable {
         Peer("onnxruntime-moe", .onnxruntime, .layer),
         Peer("onnxruntime-dense-all-experts", .onnxruntime, .denseAllExperts),
         Peer("onnxruntime-dense-iso-active", .onnxruntime, .denseIsoActive),
+        Peer("ggml-moe", .ggml, .layer),
+        Peer("ggml-dense-iso-active", .ggml, .denseIsoActive),
     ]
 
     /// What a choice of peers may name: each, and for all of a kind a library or a baseline.

@@ -24,7 +24,7 @@ final class PeerContest {
         }
         self.settings = settings
         self.workload = workload
-        // bf16 inputs are what bf16 peers read; everyone gets them.
+        // Inputs of 16 bits are what peers of 16 bits read; everyone gets them.
         inputs =
             workload.quantisation == nil && workload.weightType != .float32
             ? Inputs(workload).held(by: workload.weightType) : Inputs(workload)

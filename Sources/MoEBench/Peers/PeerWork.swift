@@ -53,8 +53,9 @@ struct PeerWork {
     func checkMemory(for library: Peer.Library) throws(PeerFailure) {
         guard let free = Machine.availableBytes else { return }
         let weights = everyone.bytes + dense.workingSet
-        // Ours, the peer's, and room to arrange its own; ONNX Runtime packs them once more and keeps both.
-        let needed = weights + (library == .onnxruntime ? 5 : 3) * weights / 2 + 512 << 20
+        // Ours, the peer's, and room to arrange its own; ONNX Runtime packs them once more and keeps both, and codes on their way to ggml's
+        // blocks are bytes.
+        let needed = weights + (library == .onnxruntime || library == .ggml ? 5 : 3) * weights / 2 + 512 << 20
         guard needed <= free else { throw .noMemory(needed: needed, free: free) }
     }
 }
