@@ -40,7 +40,10 @@ import Testing
     @Test(arguments: batches, placements) func everythingOnceAndInOrder(_ batch: Batch, _ placement: WorkerPlacement) {
         let threads = placement.threads
         let tuning = CPUTuning(instructionSet: .avx2, firstLevelBytes: 0, secondLevelBytes: 0)
-        for (unitTiles, packsShared) in [(1, false), (8, false), (30, false), (1, true), (8, true)] {
+        for (unitTiles, packsShared, packsLoneRows) in [
+            (1, false, true), (8, false, true), (30, false, false), (1, true, true), (8, true, false),
+            (1, false, false),
+        ] {
             func tiles(_ rows: Int) -> Int { (rows + tuning.tileRows - 1) / tuning.tileRows }
             let all = batch.rows.reduce(0) { $0 + tiles($1) } + (batch.shared ? tiles(batch.tokens) : 0)
             let bufferTiles = ExpertSchedule.bufferTiles(of: all, unitTiles: unitTiles, placement: placement)
@@ -68,7 +71,8 @@ import Testing
             let shared = (inner: 3, down: 5)
             schedule.cut(
                 experts: batch.rows.count, inner: .init(routed: batch.innerPanels, shared: shared.inner),
-                down: .init(routed: batch.downPanels, shared: shared.down), packsShared: packsShared)
+                down: .init(routed: batch.downPanels, shared: shared.down), packsShared: packsShared,
+                packsLoneRows: packsLoneRows)
             #expect(schedule.taskCount <= capacity)
             #expect(schedule.unitCount <= all)
 
@@ -79,7 +83,7 @@ import Testing
             func panels(_ step: ExpertTask.Step, _ unit: Int) -> Int {
                 let isShared = units[unit].expert < 0
                 return switch step {
-                case .pack: isShared && !packsShared ? 0 : 1
+                case .pack: isShared ? packsShared ? 1 : 0 : units[unit].rows == 1 && !packsLoneRows ? 0 : 1
                 case .inner: isShared ? shared.inner : batch.innerPanels
                 case .down: isShared ? shared.down : batch.downPanels
                 }
@@ -95,7 +99,7 @@ import Testing
                 let unit = Int(task.unit)
                 while index >= firstTasks[node + 1] {
                     node += 1
-                    firstUnit = Int(tasks[index].unit)
+                    firstUnit = (firstTasks[node]..<firstTasks[node + 1]).map { Int(tasks[$0].unit) }.min() ?? firstUnit
                 }
                 let expert = Int(units[unit].expert)
                 let experts = placement.first(of: batch.rows.count, node: node)

@@ -63,15 +63,30 @@ final class CPUBackend: Backend {
     /// the caller alone rather than paid for in wake-ups.
     static let valuesPerTask = 32_768
 
-    /// Packs rows of activations, [tokens, depth], for a matrix to read: all tokens in order.
+    /// All tokens in order, [tokens, depth], for a matrix to read: packed by ``packTokens(_:depth:_:tiles:)``, but for a lone one of
+    /// fp32.
+    func tokenTiles(_ x: Activations, depth: Int, packed tiles: UnsafePointer<Float>) -> ActivationTiles {
+        x.loneRow.map { ActivationTiles(rows: $0, depth: depth) }
+            ?? ActivationTiles(packed: tiles, depth: depth, tileRows: tuning.tileRows)
+    }
+
+    /// Packs rows of activations, [tokens, depth], where a matrix would not read them as they are.
     func packTokens(
         _ x: Activations, depth: Int, _ memory: CPUStageBuffers, tiles: UnsafeMutablePointer<Float>
     ) {
+        guard x.loneRow == nil else { return }
         let split = TileSplit(rows: memory.tokens, tileRows: tuning.tileRows)
         let work = PackTokensWork(
             kernels: kernels, tileRows: tuning.tileRows, x: x, depth: depth, split: split, tiles: tiles)
         pool.run(work, tasks: work.tasks)
     }
+}
+
+extension Activations {
+    /// The rows, where they are fp32.
+    var floats: UnsafePointer<Float>? { type == .float32 ? base.assumingMemoryBound(to: Float.self) : nil }
+    /// The row of fp32 that is all there is.
+    fileprivate var loneRow: UnsafePointer<Float>? { tokens == 1 ? floats : nil }
 }
 
 extension PanelLayout {

@@ -23,10 +23,11 @@ extension CPUBackend {
                 (sum.hidden, sum.shared, sum.sharedGate, sum.bias) = (latent, nil, nil, nil)
                 (sum.scale, sum.output, sum.bfloat16) = (1, UnsafeMutableRawPointer(sums), false)
                 run(sum)
-                packTokens(
-                    Activations(base: UnsafeRawPointer(sums), type: .float32, tokens: memory.tokens), depth: latent,
-                    memory, tiles: memory.latentTiles!)
-                multiply(latentOut, memory.latentTiles!, into: memory.latentOutput!, memory)
+                let latentSums = Activations(base: UnsafeRawPointer(sums), type: .float32, tokens: memory.tokens)
+                packTokens(latentSums, depth: latent, memory, tiles: memory.latentTiles!)
+                multiply(
+                    latentOut, tokenTiles(latentSums, depth: latent, packed: memory.latentTiles!),
+                    into: memory.latentOutput!, memory)
                 (rows.rows, rows.rowOfSlot, rows.topK) = (UnsafePointer(memory.latentOutput!), nil, 1)
                 (rows.weights, rows.weightScale) = (nil, 1)
             }

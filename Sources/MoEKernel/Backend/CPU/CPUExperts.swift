@@ -5,11 +5,12 @@ extension CPUBackend {
         let plan = dispatchPlan(memory)
         // The router left x packed, unless it saw something else.
         if memory.routerRows != nil,
-            weights.sharedInner != nil && !weights.packsShared || weights.latentIn != nil
+            weights.sharedInner != nil && !weights.packsShared || weights.latentIn != nil || memory.tokens == 1
         {
             packTokens(x, depth: configuration.hidden, memory, tiles: memory.tokenTiles)
         }
         let input = latentInput(x, memory)
+        let loneRows = loneRows(input, memory)
         var schedule = memory.schedule
         if weights.sharedInner != nil { schedule.add(expert: -1, firstRow: 0, rows: memory.tokens) }
         for expert in 0..<configuration.experts {
@@ -20,9 +21,9 @@ extension CPUBackend {
             experts: configuration.experts,
             inner: .init(routed: weights.inner.panels, shared: weights.sharedInner?.panels ?? 0),
             down: .init(routed: weights.down.panels, shared: weights.sharedDown?.panels ?? 0),
-            packsShared: weights.packsShared)
+            packsShared: weights.packsShared, packsLoneRows: loneRows == nil)
         let stage = ExpertStage(
-            backend: self, x: input, tokens: x, plan: plan, memory: memory, schedule: schedule,
+            backend: self, x: input, tokens: x, loneRows: loneRows, plan: plan, memory: memory, schedule: schedule,
             inner: InnerFunction(configuration.expert))
         pool.run(byNode: stage)
         if configuration.identityExperts > 0 {
@@ -33,10 +34,21 @@ extension CPUBackend {
         }
     }
 
+    /// Where an expert that has but one row reads it, a tile for each token: in the input itself. Packing would copy it for each of a token's
+    /// experts, into lines that another core had last; in decoding that is a fiftieth of a call. nil where rows have to be packed:
+    /// weighted, rounded, or of bf16, but for a lone token, which the router left as a tile.
+    private func loneRows(_ input: Activations, _ memory: CPUStageBuffers) -> ActivationTiles? {
+        guard memory.rowWeights == nil, !weights.inner.format.roundsActivations else { return nil }
+        let depth = weights.inner.depth
+        if let floats = input.floats { return ActivationTiles(rows: floats, depth: depth) }
+        return memory.tokens == 1 ? tokenTiles(input, depth: depth, packed: memory.tokenTiles) : nil
+    }
+
     /// What the routed experts read: x, or x projected into the latent width.
     private func latentInput(_ x: Activations, _ memory: CPUStageBuffers) -> Activations {
         guard let latentIn = weights.latentIn, let rows = memory.latentRows else { return x }
-        multiply(latentIn, memory.tokenTiles, into: rows, memory)
+        multiply(
+            latentIn, tokenTiles(x, depth: configuration.hidden, packed: memory.tokenTiles), into: rows, memory)
         return Activations(base: UnsafeRawPointer(rows), type: .float32, tokens: memory.tokens)
     }
 }

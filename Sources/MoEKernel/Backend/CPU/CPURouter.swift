@@ -8,9 +8,11 @@ extension CPUBackend {
 
     /// x → logits [T, E], by the same kernels and summation order as the experts.
     func computeLogits(_ x: Activations, _ memory: CPUStageBuffers) {
-        packTokens(
-            routerInput(x, memory), depth: configuration.hidden, memory, tiles: memory.tokenTiles)
-        multiply(weights.router, memory.tokenTiles, into: memory.logits, memory)
+        let input = routerInput(x, memory)
+        packTokens(input, depth: configuration.hidden, memory, tiles: memory.tokenTiles)
+        multiply(
+            weights.router, tokenTiles(input, depth: configuration.hidden, packed: memory.tokenTiles),
+            into: memory.logits, memory)
     }
 
     /// Logits → experts and weights [T, k].

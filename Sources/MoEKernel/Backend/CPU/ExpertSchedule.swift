@@ -2,7 +2,7 @@ import MicroKernels
 import Synchronization
 
 /// A block of rows of one expert (or of the shared expert), which passes through three steps: its rows are packed, multiplied
-/// by gate and up and activated, multiplied by down.
+/// by gate and up and activated, multiplied by down. A lone row may be read where it lies.
 struct ExpertUnit {
     /// The expert; -1 for the shared one, whose rows are all tokens, already packed unless it wants rounded activations.
     var expert: Int32
@@ -14,6 +14,9 @@ struct ExpertUnit {
     /// Where its tiles stand in the buffers, and the unit that stood there before; -1 for none.
     var place: Int32
     var predecessor: Int32
+
+    /// Whether it is one row of a routed expert.
+    var isLoneRow: Bool { expert >= 0 && rows == 1 }
 }
 
 /// A piece of a unit's step that one worker does.
@@ -60,6 +63,7 @@ struct ExpertSchedule {
     private(set) var taskCount = 0
     private var tiles = 0
     private var packsShared = false
+    private var packsLoneRows = true
     /// Tasks that must still be listed, were nothing cut finer: whatever is cut leaves room for them.
     private var owed = 0
 
@@ -126,9 +130,12 @@ struct ExpertSchedule {
 
     /// Lists the tasks of all units, of a layer of `experts`.
     ///
-    /// - Parameter packsShared: Whether the shared expert's rows must be packed too.
-    mutating func cut(experts: Int, inner: Width, down: Width, packsShared: Bool) {
+    /// - Parameters:
+    ///   - packsShared: Whether the shared expert's rows must be packed too.
+    ///   - packsLoneRows: Whether a routed expert's lone row must be.
+    mutating func cut(experts: Int, inner: Width, down: Width, packsShared: Bool, packsLoneRows: Bool) {
         self.packsShared = packsShared
+        self.packsLoneRows = packsLoneRows
         owed = 3 * unitCount
         let areShared = tiles > bufferTiles
         var first = 0
@@ -176,7 +183,7 @@ struct ExpertSchedule {
 
     private mutating func pack(_ unit: Int) {
         owed -= 1
-        guard units[unit].expert >= 0 || packsShared else { return }
+        guard units[unit].expert >= 0 ? packsLoneRows || !units[unit].isLoneRow : packsShared else { return }
         tasks[taskCount] = ExpertTask(unit: Int32(unit), step: .pack, firstPanel: 0, panels: 0)
         progress[unit].pack.store(1, ordering: .relaxed)
         taskCount += 1

@@ -8,6 +8,8 @@ struct ExpertStage: NodeWork {
     /// What the routed experts read, and what the shared one does.
     let x: Activations
     let tokens: Activations
+    /// A tile for each token, of which experts that have one row read it; nil where they read it packed.
+    let loneRows: ActivationTiles?
     let plan: Dispatch
     let memory: CPUStageBuffers
     let schedule: ExpertSchedule
@@ -86,12 +88,21 @@ struct ExpertStage: NodeWork {
 
     private func innerBlock(_ unit: ExpertUnit) -> RowBlock {
         let matrices = innerMatrices(unit)
-        let tiles =
-            unit.expert < 0 && !matrices.format.roundsActivations
-            ? memory.tokenTiles + Int(unit.firstTile) * matrices.tileFloats(backend.tuning.tileRows)
-            : memory.rowTiles + Int(unit.place) * memory.rowTileFloats
         return RowBlock(
-            matrices: matrices, group: max(Int(unit.expert), 0), activations: tiles, split: split(unit))
+            matrices: matrices, group: max(Int(unit.expert), 0), activations: innerInput(unit, matrices),
+            split: split(unit))
+    }
+
+    /// The rows that gate and up read.
+    private func innerInput(_ unit: ExpertUnit, _ matrices: PackedMatrices) -> ActivationTiles {
+        if unit.expert < 0, !matrices.format.roundsActivations {
+            return backend.tokenTiles(tokens, depth: matrices.depth, packed: memory.tokenTiles).from(
+                Int(unit.firstTile))
+        }
+        if let loneRows, unit.isLoneRow { return loneRows.from(Int(plan.rowTokens[Int(unit.firstRow)])) }
+        return ActivationTiles(
+            packed: memory.rowTiles + Int(unit.place) * memory.rowTileFloats, depth: matrices.depth,
+            tileRows: backend.tuning.tileRows)
     }
 
     private func innerTiles(_ unit: ExpertUnit) -> UnsafeMutablePointer<Float> {
@@ -109,8 +120,11 @@ struct ExpertStage: NodeWork {
     }
 
     private func downBlock(_ unit: ExpertUnit) -> RowBlock {
-        RowBlock(
-            matrices: downMatrices(unit), group: max(Int(unit.expert), 0), activations: innerTiles(unit),
+        let matrices = downMatrices(unit)
+        return RowBlock(
+            matrices: matrices, group: max(Int(unit.expert), 0),
+            activations: innerInput(unit, innerMatrices(unit)).followed(
+                by: innerTiles(unit), depth: matrices.depth, tileRows: backend.tuning.tileRows),
             split: split(unit))
     }
 

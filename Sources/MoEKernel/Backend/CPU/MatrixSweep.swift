@@ -1,11 +1,50 @@
 import MicroKernels
 
-/// Rows of activations in packed tiles, and one matrix of some packed matrices that they are multiplied by.
+/// Rows of activations as sweeps read them: k by k in tiles. A row of fp32 is a tile of one row where it lies.
+struct ActivationTiles: @unchecked Sendable {
+    let base: UnsafePointer<Float>
+    /// Floats from one tile to the next, and from one reduction block of a tile to the next.
+    let tileStride: Int
+    let blockStride: Int
+
+    /// Tiles of at most `tileRows` packed rows, for a reduction of some depth.
+    init(packed base: UnsafePointer<Float>, depth: Int, tileRows: Int) {
+        self.base = base
+        tileStride = PanelLayout.tileFloats(depth: depth, tileRows: tileRows)
+        blockStride = tileRows * PanelLayout.block
+    }
+
+    /// Rows of fp32, each a tile.
+    init(rows base: UnsafePointer<Float>, depth: Int) {
+        self.base = base
+        tileStride = depth
+        blockStride = PanelLayout.block
+    }
+
+    private init(base: UnsafePointer<Float>, tileStride: Int, blockStride: Int) {
+        self.base = base
+        self.tileStride = tileStride
+        self.blockStride = blockStride
+    }
+
+    /// Those from some tile on.
+    func from(_ tile: Int) -> ActivationTiles {
+        ActivationTiles(base: base + tile * tileStride, tileStride: tileStride, blockStride: blockStride)
+    }
+
+    /// What a sweep over these leaves for the next reduction, of some depth: its blocks are as far apart as these ones'.
+    func followed(by base: UnsafePointer<Float>, depth: Int, tileRows: Int) -> ActivationTiles {
+        ActivationTiles(
+            base: base, tileStride: PanelLayout.tileFloats(depth: depth, tileRows: tileRows), blockStride: blockStride)
+    }
+}
+
+/// Rows of activations, and one matrix of some packed matrices that they are multiplied by.
 struct RowBlock {
     let matrices: PackedMatrices
     let group: Int
-    /// The first tile, and how the rows are spread over the tiles.
-    let activations: UnsafePointer<Float>
+    /// How the rows are spread over the tiles.
+    let activations: ActivationTiles
     let split: TileSplit
 }
 
@@ -55,8 +94,8 @@ extension CPUBackend {
         let matrices = block.matrices
         let mine = scratch.base + worker * scratch.size.total
         let sweep = PanelSweep(
-            activations: block.activations, tileStride: matrices.tileFloats(tuning.tileRows),
-            blockStride: tuning.tileRows * PanelLayout.block, tiles: block.split, depth: matrices.depth,
+            activations: block.activations.base, tileStride: block.activations.tileStride,
+            blockStride: block.activations.blockStride, tiles: block.split, depth: matrices.depth,
             weights: matrices.weights(ofGroup: block.group), format: matrices.format, panels: panels,
             after: after,
             biases: matrices.biases.map {
@@ -76,16 +115,16 @@ extension CPUBackend {
             let place = sums + panel * block.split.rows * PanelLayout.width
             kernels.sweep(
                 PanelSweep(
-                    activations: block.activations, tileStride: 0, blockStride: tuning.tileRows * PanelLayout.block,
+                    activations: block.activations.base, tileStride: 0, blockStride: block.activations.blockStride,
                     tiles: block.split, depth: 0, weights: UnsafeRawPointer(place), format: .float32,
                     panels: panel..<panel + 1, after: nil, biases: nil, accumulators: place, widened: place,
                     epilogue: epilogue, tuning: tuning.sweep))
         }
     }
 
-    /// Multiplies packed token tiles by a lone matrix and stores the rows of its result, [tokens, columns].
+    /// Multiplies all tokens by a lone matrix and stores the rows of its result, [tokens, columns].
     func multiply(
-        _ matrices: PackedMatrices, _ tiles: UnsafePointer<Float>, into rows: UnsafeMutablePointer<Float>,
+        _ matrices: PackedMatrices, _ tiles: ActivationTiles, into rows: UnsafeMutablePointer<Float>,
         _ memory: CPUStageBuffers
     ) {
         let work = MatrixSweep(backend: self, matrices: matrices, tiles: tiles, rows: rows, memory: memory)
@@ -97,7 +136,7 @@ extension CPUBackend {
 private struct MatrixSweep: ParallelWork {
     let backend: CPUBackend
     let matrices: PackedMatrices
-    let tiles: UnsafePointer<Float>
+    let tiles: ActivationTiles
     let rows: UnsafeMutablePointer<Float>
     let scratch: SweepScratch
     private let split: TileSplit
@@ -106,7 +145,7 @@ private struct MatrixSweep: ParallelWork {
     private let runs: Int
 
     init(
-        backend: CPUBackend, matrices: PackedMatrices, tiles: UnsafePointer<Float>, rows: UnsafeMutablePointer<Float>,
+        backend: CPUBackend, matrices: PackedMatrices, tiles: ActivationTiles, rows: UnsafeMutablePointer<Float>,
         memory: CPUStageBuffers
     ) {
         self.backend = backend
@@ -118,7 +157,12 @@ private struct MatrixSweep: ParallelWork {
         let blocks = split.blocks(of: CPUBackend.blockTiles(backend.tuning, depth: matrices.depth))
         tilesPerBlock = (split.count + blocks - 1) / blocks
         let wanted = max(backend.pool.threads * backend.tuning.tasksPerThread / blocks, 1)
-        let unit = CPUBackend.panelUnit
+        // A lone token's router is read from memory, which one core alone does not read as fast as all of them; but a task of less than some
+        // microseconds is done before another core has heard of it.
+        var unit = CPUBackend.panelUnit
+        while unit > 2, blocks * matrices.panels < backend.pool.threads * unit, matrices.panelBytes * unit > 128 << 10 {
+            unit /= 2
+        }
         panelsPerTask = (matrices.panels / wanted + unit) / unit * unit
         runs = (matrices.panels + panelsPerTask - 1) / panelsPerTask
     }
@@ -132,8 +176,7 @@ private struct MatrixSweep: ParallelWork {
         let panels = run * panelsPerTask..<min((run + 1) * panelsPerTask, matrices.panels)
         backend.sweep(
             RowBlock(
-                matrices: matrices, group: 0,
-                activations: tiles + tile * matrices.tileFloats(backend.tuning.tileRows), split: part),
+                matrices: matrices, group: 0, activations: tiles.from(tile), split: part),
             panels: panels,
             epilogue: .store(rows + split.start(tile) * matrices.columns, columns: matrices.columns), after: nil,
             scratch: scratch, worker: worker)
