@@ -24,10 +24,13 @@ public struct ReadPattern: Sendable, Hashable {
     public var streams: Int
     /// Bytes ahead that are asked for, 0 for none: the kernels ask ahead, and a ceiling must not lie below what they reach.
     public var ahead: Int
+    /// Whether they are asked for into the first level, not the second.
+    public var near: Bool
 
-    public init(streams: Int, ahead: Int) {
+    public init(streams: Int, ahead: Int, near: Bool = false) {
         self.streams = streams
         self.ahead = ahead
+        self.near = near
     }
 }
 
@@ -37,27 +40,31 @@ public func readThrough<ISA: InstructionSet>(
     _: ISA.Type, _ memory: UnsafeRawPointer, bytes: Int, _ pattern: ReadPattern
 ) -> UInt32 {
     switch pattern.streams {
-    case 4: readThrough(ISA.self, memory, bytes: bytes, streams: 4, ahead: pattern.ahead)
-    case 2: readThrough(ISA.self, memory, bytes: bytes, streams: 2, ahead: pattern.ahead)
-    default: readThrough(ISA.self, memory, bytes: bytes, streams: 1, ahead: pattern.ahead)
+    case 4: readThrough(ISA.self, memory, bytes: bytes, streams: 4, pattern)
+    case 2: readThrough(ISA.self, memory, bytes: bytes, streams: 2, pattern)
+    default: readThrough(ISA.self, memory, bytes: bytes, streams: 1, pattern)
     }
 }
 
 /// - Parameter streams: Known where this is inlined.
 @_alwaysEmitIntoClient @inline(__always)
 func readThrough<ISA: InstructionSet>(
-    _: ISA.Type, _ memory: UnsafeRawPointer, bytes: Int, streams: Int, ahead: Int
+    _: ISA.Type, _ memory: UnsafeRawPointer, bytes: Int, streams: Int, _ pattern: ReadPattern
 ) -> UInt32 {
     typealias V = SIMD8<UInt32>
     var sums = InlineArray<8, V>(repeating: V(repeating: 0))
     // A turn is 256 bytes: four lines of one stream, two of each of two, or one of each of four.
     let lines: Int = 4 / streams
     let apart: Int = bytes / streams
+    let ahead = pattern.ahead
     var place = memory
     let end: UnsafeRawPointer = memory + apart
     while place < end {
         if ahead > 0 {
-            for line in 0..<4 { cp_prefetch_far(place + (ahead &+ (line / lines) &* apart &+ (line % lines) &* 64)) }
+            for line in 0..<4 {
+                let asked: UnsafeRawPointer = place + (ahead &+ (line / lines) &* apart &+ (line % lines) &* 64)
+                if pattern.near { cp_prefetch(asked) } else { cp_prefetch_far(asked) }
+            }
         }
         for lane in 0..<8 {
             let at: Int = (lane / (2 &* lines)) &* apart &+ (lane % (2 &* lines)) &* 32

@@ -22,14 +22,14 @@ public func runGenericTile<ISA: InstructionSet>(
         var a = operands.a
         var b = operands.b
         var next = operands.next
-        let ahead: Int = next - b
+        let stream = StreamAhead(operands, rowBytes: rowBytes)
         var k = 0
         while k < operands.depth {
             var panel = 0
             while panel < panels {
                 cp_prefetch_far(
                     streams
-                        ? b + (panel / panelsPerRow &* stride &+ ahead)
+                        ? b + (panel / panelsPerRow &* stride &+ stream.distance(k))
                         : next + panel / panelsPerRow &* operands.nextStride)
                 panel &+= panelsPerRow
             }

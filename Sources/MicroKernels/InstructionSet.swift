@@ -144,16 +144,17 @@ public struct TileOperands {
     public var cPanelStride: Int
     /// Whether c holds earlier blocks' sum.
     public var accumulate: Bool
-    /// Weights to ask for meanwhile, from `next` on and for each panel, or two, `nextStride` further: `nextStep` bytes for each k, or, where
-    /// the tile streams, a whole row.
+    /// Weights to ask for meanwhile, from `next` on and for each panel, or two, `nextStride` further: `nextStep` bytes for each k. A tile that
+    /// streams asks for whole rows, `ahead` bytes before it wants them: those of its own block, then those from `next` on.
     public var next: UnsafeRawPointer
     public var nextStep: Int
     public var nextStride: Int
+    public var ahead: Int
 
     @_alwaysEmitIntoClient @inline(__always)
     public init(
         a: UnsafePointer<Float>, b: UnsafeRawPointer, panelStride: Int, depth: Int, c: UnsafeMutablePointer<Float>,
-        cPanelStride: Int, accumulate: Bool, next: UnsafeRawPointer, nextStep: Int, nextStride: Int
+        cPanelStride: Int, accumulate: Bool, next: UnsafeRawPointer, nextStep: Int, nextStride: Int, ahead: Int = 0
     ) {
         self.a = a
         self.b = b
@@ -165,5 +166,6 @@ public struct TileOperands {
         self.next = next
         self.nextStep = nextStep
         self.nextStride = nextStride
+        self.ahead = ahead
     }
 }

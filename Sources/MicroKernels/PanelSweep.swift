@@ -85,6 +85,11 @@ public struct SweepTuning: Sendable, Hashable {
         self.isSpecialised = isSpecialised
     }
 
+    /// Bytes ahead that a lone tile of some rows asks; nil for the next block. The instructions that a processor has begun on reach as far
+    /// ahead by themselves as there are few for each line.
+    @_alwaysEmitIntoClient @inline(__always)
+    func ahead(rows: Int) -> Int? { streamAhead > 0 ? streamAhead &* (rows &+ 3) / 4 : nil }
+
     /// Panels for a lone tile of which `preferred`, a power of two, would suit the arithmetic. That counts from so many rows on that
     /// a row of weights, 8 bytes a cycle at best, does not take longer to read than to multiply; then eight sums at least hide the
     /// latency of two multiply-adds a cycle.
@@ -167,7 +172,6 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
     let widen = streaming == 0 && !direct
     let together = max(streaming == 0 ? sweep.tuning.sharedPanels : streaming, perRow)
     let nextStep: Int = sweep.format.rowBytes / split.count
-    let isNear = streaming != 0 && sweep.tuning.streamAhead > 0 && !sweep.format.isCoded
 
     var panel = sweep.panels.lowerBound
     while panel < sweep.panels.upperBound {
@@ -191,21 +195,18 @@ public func sweepPanels<ISA: InstructionSet>(_: ISA.Type, _ sweep: PanelSweep) {
             // Each tile asks for its share of the next block, spread evenly over its steps: a burst would fill the processor's
             // queue of misses and stop the arithmetic until it drains. Into the second level, since the first is full with this
             // block and the activations.
-            let isLast = panel &+ group >= sweep.panels.upperBound && block &+ 1 == blocks
-            let next =
-                isNear && !isLast
-                ? source + sweep.tuning.streamAhead
-                : sweep.next(
-                    block &+ 1 < blocks ? source + fullBlock : nil, panel: panel &+ group, panelStride: panelStride)
+            let next = sweep.next(
+                block &+ 1 < blocks ? source + fullBlock : nil, panel: panel &+ group, panelStride: panelStride)
             var tile = 0
             while tile < split.count {
                 let first = split.start(tile)
+                let rows = split.start(tile &+ 1) &- first
                 let operands = TileOperands(
                     a: sweep.activations + (tile &* sweep.tileStride &+ block &* sweep.blockStride), b: b,
                     panelStride: widen ? PanelLayout.block &* 64 : rowStride, depth: depth,
                     c: sweep.accumulators + first &* 16, cPanelStride: cPanelStride, accumulate: block > 0,
-                    next: next + tile &* nextStep &* depth, nextStep: nextStep, nextStride: rowStride)
-                let rows = split.start(tile &+ 1) &- first
+                    next: next + tile &* nextStep &* depth, nextStep: nextStep, nextStride: rowStride,
+                    ahead: sweep.tuning.ahead(rows: rows) ?? fullBlock)
                 if !specialised {
                     ISA.genericTile(
                         widen ? .float32 : sweep.format, rows: rows, panels: group, streams: streaming != 0, operands)

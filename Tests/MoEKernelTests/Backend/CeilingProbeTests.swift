@@ -12,10 +12,10 @@ import Testing
             let words = (0..<bytes / 4).map { _ in UInt32(truncatingIfNeeded: generator.next()) }
             let expected = words.reduce(0, ^)
             for streams in [1, 2, 4] {
-                for ahead in [0, 512, 16_384] {
+                for (ahead, near) in [(0, false), (512, false), (4096, true), (16_384, false)] {
                     let read = words.withUnsafeBytes {
                         set.kernels.readThrough(
-                            $0.baseAddress!, bytes: bytes, ReadPattern(streams: streams, ahead: ahead))
+                            $0.baseAddress!, bytes: bytes, ReadPattern(streams: streams, ahead: ahead, near: near))
                     }
                     #expect(read == expected, "\(bytes) bytes, \(streams) streams, \(ahead) ahead")
                 }

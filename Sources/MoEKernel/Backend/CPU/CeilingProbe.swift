@@ -62,6 +62,9 @@ package final class CeilingProbe: Sendable {
             for ahead in [0, 512, 1024, 2048, 4096, 8192, 16_384] {
                 patterns.append((ReadPattern(streams: streams, ahead: ahead), []))
             }
+            for ahead in [2048, 4096, 8192] {
+                patterns.append((ReadPattern(streams: streams, ahead: ahead, near: true), []))
+            }
         }
         var pass = 0
         for (rounds, left) in [(5, 6), (12, 1)] {
