@@ -56,9 +56,8 @@ extension MoELayer {
             copy(plan.expertOffsets, to: memory.offsets)
             copy(plan.rowTokens, to: memory.rowTokens)
             if let rowWeights = memory.rowWeights { copy(plan.rowWeights, to: rowWeights) }
-            // The shared expert, the latent projection and experts of a lone token read the packed tokens, and the shared gate is a column of
-            // the router.
-            if shared || c.latent != nil || tokens == 1 { cpu.computeLogits(activations, memory) }
+            // The shared expert and the latent projection read the packed tokens, and the shared gate is a column of the router.
+            if shared || c.latent != nil { cpu.computeLogits(activations, memory) }
             cpu.computeExperts(activations, memory)
         }
         let columns = cpu.weights.router.columns

@@ -5,7 +5,7 @@ extension CPUBackend {
         let plan = dispatchPlan(memory)
         // The router left x packed, unless it saw something else.
         if memory.routerRows != nil,
-            weights.sharedInner != nil && !weights.packsShared || weights.latentIn != nil || memory.tokens == 1
+            weights.sharedInner != nil && !weights.packsShared || weights.latentIn != nil
         {
             packTokens(x, depth: configuration.hidden, memory, tiles: memory.tokenTiles)
         }
@@ -34,15 +34,25 @@ extension CPUBackend {
         }
     }
 
-    /// Where an expert that has but one row reads it, a tile for each token: in the input itself. Packing would copy it for each of a token's
-    /// experts, into lines that another core had last; in decoding that is a fiftieth of a call. nil where rows have to be packed:
-    /// weighted, rounded, or of bf16, but for a lone token, which the router left as a tile.
+    /// Where an expert that has but one row reads it, a tile for each token: in the input itself, or, rounded or of bf16, packed once. Packing
+    /// it for each of a token's experts would be as many copies, into lines that another core had last; in decoding that is a fiftieth of a
+    /// call. nil where each expert's rows are its own, weighted, or tokens are many.
     private func loneRows(_ input: Activations, _ memory: CPUStageBuffers) -> ActivationTiles? {
-        guard memory.rowWeights == nil, !weights.inner.format.roundsActivations else { return nil }
+        guard memory.rowWeights == nil else { return nil }
         let depth = weights.inner.depth
-        if let floats = input.floats { return ActivationTiles(rows: floats, depth: depth) }
-        return memory.tokens == 1 ? tokenTiles(input, depth: depth, packed: memory.tokenTiles) : nil
+        let rounds = weights.inner.format.roundsActivations
+        if !rounds, let floats = input.floats { return ActivationTiles(rows: floats, depth: depth) }
+        guard let tiles = memory.loneTiles, memory.tokens <= Self.mostLoneTokens else { return nil }
+        let packed = ActivationTiles(rows: tiles, depth: PanelLayout.tileFloats(depth: depth, tileRows: 1))
+        let work = PackLoneRowsWork(
+            kernels: rounds ? roundingKernels : kernels, x: input, depth: depth, tiles: tiles,
+            tileFloats: packed.tileStride)
+        pool.run(work, tasks: memory.tokens)
+        return packed
     }
+
+    /// Tokens of which experts' lone rows are packed once; with more, few experts have but one row.
+    static let mostLoneTokens = 16
 
     /// What the routed experts read: x, or x projected into the latent width.
     private func latentInput(_ x: Activations, _ memory: CPUStageBuffers) -> Activations {
@@ -50,6 +60,22 @@ extension CPUBackend {
         multiply(
             latentIn, tokenTiles(x, depth: configuration.hidden, packed: memory.tokenTiles), into: rows, memory)
         return Activations(base: UnsafeRawPointer(rows), type: .float32, tokens: memory.tokens)
+    }
+}
+
+/// Each token packed as a tile of its own.
+private struct PackLoneRowsWork: ParallelWork {
+    let kernels: any SweepKernels
+    let x: Activations
+    let depth: Int
+    let tiles: UnsafeMutablePointer<Float>
+    let tileFloats: Int
+
+    func run(task token: Int, worker: Int) {
+        kernels.pack(
+            PackRows(
+                source: x.base, bfloat16: x.type == .bfloat16, depth: depth, tokens: nil, firstToken: token, rows: 1,
+                tile: tiles + token * tileFloats, blockStride: PanelLayout.block))
     }
 }
 

@@ -44,6 +44,8 @@ struct CPUStageBuffers: @unchecked Sendable {
     /// Gathered and inner activations of the experts that are being worked on (see ``ExpertSchedule``), in tiles of so many floats.
     let rowTiles: UnsafeMutablePointer<Float>
     let rowTileFloats: Int
+    /// Few tokens' rows, each a tile, for experts that have but one; nil where rows are weighted.
+    let loneTiles: UnsafeMutablePointer<Float>?
     let innerTiles: UnsafeMutablePointer<Float>
     let innerTileFloats: Int
     /// Sums of a task of each worker, so many floats, where the activation is a pass of its own.
