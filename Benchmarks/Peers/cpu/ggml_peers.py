@@ -301,7 +301,10 @@ class DenseIsoActive(Layer):
         return y
 
 
-PEERS = {"ggml-moe": Experts, "ggml-dense-iso-active": DenseIsoActive}
+PEERS = {
+    "ggml-moe": Experts,
+    "ggml-dense-iso-active": DenseIsoActive,
+}
 
 
 def fp32(y):

@@ -127,6 +127,28 @@ import Testing
         #expect(mixed == full)
     }
 
+    /// Experts that have but one row read it in the input, or packed once for all of them; those of a large batch read it packed for each.
+    @Test(arguments: [ElementType.float32, .bfloat16]) func loneRows(_ type: ElementType) throws {
+        let configuration = try MoEConfiguration(
+            experts: 40, topK: 3, hidden: 304, expertHidden: 288, shared: .dense(width: 24), weightType: type)
+        let fused = try MoELayer(configuration, weights: .random(seed: 8), pool: ThreadPool(threads: 2))
+        var tuning = try CPUTuning.chosen(try CPUInstructionSet.chosen())
+        tuning.fusesActivation = false
+        let x = try Tensor<Float>.random([300, 304], seed: 7)
+        let rounded = try Tensor(shape: x.shape, x.elements.map { BFloat16($0) })
+        let whole = try fused.forward(x).y.elements
+        let wholeRounded = try fused.forward(rounded).y.elements
+        for layer in [fused, try fused.withTuning(tuning)] {
+            for tokens in [1, 2, 16, 17] {
+                let part = 0..<tokens * 304
+                let y = try layer.forward(try Tensor(shape: [tokens, 304], Array(x.elements[part]))).y
+                #expect(y.elements[...] == whole[part], "\(tokens) tokens")
+                let other = try layer.forward(try Tensor(shape: [tokens, 304], Array(rounded.elements[part]))).y
+                #expect(other.elements[...] == wholeRounded[part], "\(tokens) tokens of bf16")
+            }
+        }
+    }
+
     @Test func wrongSizesAreNamedAndWriteNothing() throws {
         let layer = try layer()
         let wide = try Tensor<Float>(shape: [2, 81], repeating: 1)
